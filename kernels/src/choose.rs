@@ -1,0 +1,162 @@
+//! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
+//! rules may improve without touching stored backups.
+
+use crate::profile::{Construction, Profile, ProfileError, check_shape};
+
+impl Profile {
+    /// The profile for a source of `bytes` bytes in `data` + `parity` blocks.
+    ///
+    /// # Errors
+    /// [`ProfileError::Shape`] if there are no data or parity blocks, or too many of both together.
+    pub fn for_source(data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
+        let (k, m) = check_shape(data, parity)?;
+        let construction = shift(k, m).unwrap_or_else(|| coupled(k, m));
+        let unit = unit(data, bytes);
+        let depth = Self::new(data, parity, construction, unit, FRAME_STEPS_MAX)?.depth() as u64;
+        let steps = bytes.div_ceil(data * u64::from(unit));
+        Self::new(data, parity, construction, unit, frame_steps(steps, depth))
+    }
+}
+
+/// Large symbols keep the SIMD registers full; a file so small that whole cache lines would leave its blocks
+/// with fewer than [`STEPS_MIN`] symbols gets smaller ones, because every block ends in a tail of D.
+fn unit(data: u64, bytes: u64) -> u8 {
+    [64, 32, 16, 8, 4, 2]
+        .into_iter()
+        .find(|&unit| bytes.div_ceil(data * u64::from(unit)) >= STEPS_MIN)
+        .unwrap_or(1)
+}
+
+/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille.
+fn frame_steps(steps: u64, depth: u64) -> u32 {
+    let least = (512 * depth).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
+    let wanted = (steps / 16).next_power_of_two();
+    u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("at most FRAME_STEPS_MAX")
+}
+
+/// The shift code where it is cheap: few parity blocks, and a window of k·(D+1) symbols that stays in the
+/// second-level cache (or, for the fewest parity blocks, where a coupled code would promise too little).
+fn shift(k: u32, m: u32) -> Option<Construction> {
+    if m > SHIFT_PARITY_MAX {
+        return None;
+    }
+    let certified = SHIFT_MDS.iter().filter(|&&(data, parity, _)| k <= data && m <= parity);
+    let modulus = certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0);
+    let depth = if modulus > 0 { u64::from(modulus) - 1 } else { u64::from(k - 1) * u64::from(m - 1) };
+    let window_bytes = u64::from(k) * (depth + 1) * 64;
+    let window_bytes_max = if m <= 4 { SHIFT_WINDOW_BYTES_FEW_PARITY } else { SHIFT_WINDOW_BYTES };
+    (window_bytes <= window_bytes_max).then_some(Construction::Shift { modulus })
+}
+
+/// D and N1 grow until neither merged windows nor empty windows spoil the threshold; P is what one surplus
+/// block buys in equations per period. The tests hold the values that were measured.
+fn coupled(k: u32, m: u32) -> Construction {
+    let depth = match m {
+        24.. => 15,
+        16..24 => 23,
+        11..16 => 31,
+        _ => 400_u32.div_ceil(m).next_multiple_of(8) - 1,
+    };
+    let n1 = (8..=N1_MAX).step_by(2).find(|&n1| load_factor(k, m, n1) <= LOAD_FACTOR_MAX).unwrap_or(N1_MAX);
+    let period = if k * n1 <= 1000 { 32 } else { 16 };
+    Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed: 1 }
+}
+
+/// The share of equations that empty windows cost, relative to the one surplus block, in the worst case over
+/// the number d of lost data blocks (1 or more is hopeless): with m−1−d parity blocks lost besides, a share
+/// f of the windows is closed, and a row misses all lost blocks with probability q.
+fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
+    let (k, m, n1) = (f64::from(k), f64::from(m), f64::from(n1));
+    let mut worst = 0.0_f64;
+    let mut lost = 1.0;
+    while lost <= k.min(m - 1.0) {
+        let closed = (lost + 1.0) / m;
+        let empty_row = (1.0 - lost / k).powf(n1 * k / m);
+        let empty = closed * empty_row / (1.0 - (1.0 - closed) * empty_row);
+        worst = worst.max(empty * (lost + 1.0));
+        lost += 1.0;
+    }
+    worst
+}
+
+const STEPS_MIN: u64 = 256;
+const FRAME_STEPS_MAX: u32 = 65_536;
+const SHIFT_PARITY_MAX: u32 = 10;
+const SHIFT_WINDOW_BYTES: u64 = 1 << 20;
+const SHIFT_WINDOW_BYTES_FEW_PARITY: u64 = 64 << 20;
+const N1_MAX: u32 = 32;
+const LOAD_FACTOR_MAX: f64 = 0.5;
+
+/// Shapes (k, m) and primes for which every loss of m blocks was tried and restores, at a length above the
+/// kernel-degree bound, which proves it for every length. Fewer data or parity blocks are minors of these.
+const SHIFT_MDS: [(u32, u32, u32); 11] = [
+    (2, 2, 2),
+    (5, 2, 5),
+    (3, 7, 7),
+    (10, 10, 11),
+    (12, 4, 13),
+    (16, 8, 17),
+    (17, 3, 17),
+    (20, 5, 23),
+    (29, 3, 29),
+    // One parity block is the plain XOR of all data blocks, whatever the modulus.
+    (4095, 1, 0),
+    (1, 1, 0),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::coupled;
+    use crate::profile::{BLOCKS_MAX, Construction, Profile};
+
+    fn profile(k: u64, m: u64) -> Profile {
+        Profile::for_source(k, m, 1 << 32).unwrap()
+    }
+
+    #[test]
+    fn measured_shapes_get_the_parameters_they_were_measured_with() {
+        let shift = |k, m| match profile(k, m).construction() {
+            Construction::Shift { modulus } => Some(modulus),
+            Construction::Coupled { .. } => None,
+        };
+        for (k, m, q) in
+            [(10, 4, 11), (10, 5, 11), (17, 3, 17), (3, 7, 7), (20, 4, 23), (16, 8, 17), (20, 10, 0)]
+        {
+            assert_eq!(shift(k, m), Some(q), "{k}+{m}");
+        }
+        let parameters = |k, m| match coupled(k, m) {
+            Construction::Coupled { n1, period, depth, .. } => (n1, period, depth),
+            Construction::Shift { .. } => unreachable!(),
+        };
+        for (k, m, expected) in [
+            (16, 11, (8, 32, 31)),
+            (20, 20, (8, 32, 23)),
+            (24, 26, (8, 32, 15)),
+            (25, 25, (8, 32, 15)),
+            (100, 30, (8, 32, 15)),
+            (50, 50, (10, 32, 15)),
+            (100, 100, (12, 16, 15)),
+        ] {
+            assert_eq!(parameters(k, m), expected, "{k}+{m}");
+        }
+    }
+
+    #[test]
+    fn every_shape_has_a_profile_for_every_size() {
+        for k in [1, 2, 3, 10, 29, 100, 1000, 4000, 4095] {
+            for m in [1, 2, 4, 5, 10, 11, 40, 200, 2000, 4095] {
+                for bytes in [0, 1, 69, 4096, 1 << 20, 1 << 32, 1 << 50] {
+                    let fits = k + m <= BLOCKS_MAX as u64;
+                    assert_eq!(Profile::for_source(k, m, bytes).is_ok(), fits, "{k}+{m} of {bytes}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn symbols_shrink_only_for_tiny_files() {
+        let unit = |bytes| Profile::for_source(10, 5, bytes).unwrap().unit();
+        assert_eq!((unit(0), unit(1), unit(69), unit(10 * 256 * 2)), (1, 1, 1, 2));
+        assert_eq!((unit(163_776), unit(163_840)), (64, 64));
+    }
+}

@@ -1,0 +1,134 @@
+//! The codes: which data symbols each parity symbol is the XOR of.
+//!
+//! A block is a sequence of symbols; x_b(t) is symbol t of data block b, zero outside the frame. Both
+//! constructions are rows of taps (block, delay) that repeat with a period; nothing outside this module
+//! knows which construction a code is.
+//!
+//! * **shift** (m small): p_j(t) = XOR over b of x_b(t − s(b,j)), s(b,j) = b·j, or b·j mod q for a prime q.
+//!   A Vandermonde matrix in the delay operator. Without the mod every minor has a unique lowest term, so
+//!   any k of the n blocks restore, for every k and m.
+//! * **coupled** (everything else): RFC 5170's staircase with taps at most D symbols back and rows that
+//!   repeat with period P: a spatially coupled LDPC code. One accumulator runs through all rows of all
+//!   steps; row (f, i) of phase f = t mod P adds its taps and stores the sum as the symbol of parity block
+//!   π_f(i). An even number of taps for each data symbol makes the accumulator forget a symbol after D
+//!   steps, so encoding may start anywhere.
+
+use crate::prng::SplitMix64;
+use crate::profile::{Construction, Profile};
+
+/// One data symbol in a row: symbol `t − delay` of data block `block`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tap {
+    /// Index of the data block.
+    pub block: usize,
+    /// Symbols back.
+    pub delay: usize,
+}
+
+/// The taps of one parity symbol.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Row {
+    /// Which parity block (0 to m−1) stores the sum.
+    pub parity: usize,
+    /// What the sum is of, besides the accumulator.
+    pub taps: Vec<Tap>,
+}
+
+/// A code: m rows for each phase of its period.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Code {
+    profile: Profile,
+    phases: Vec<Vec<Row>>,
+    chained: bool,
+}
+
+impl Code {
+    /// Builds the rows that the profile fixes.
+    #[must_use]
+    pub fn new(profile: Profile) -> Self {
+        let (phases, chained) = match profile.construction() {
+            Construction::Shift { modulus } => (vec![shift_rows(&profile, modulus)], false),
+            Construction::Coupled { n1, period, depth, seed } => {
+                (coupled_rows(&profile, n1, period, depth, seed), true)
+            }
+        };
+        Self { profile, phases, chained }
+    }
+
+    /// The profile this code was built from.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The rows of each phase, in the order in which the accumulator runs through them.
+    #[must_use]
+    pub fn phases(&self) -> &[Vec<Row>] {
+        &self.phases
+    }
+
+    /// Whether a row continues the sum of the row before it (across steps too) or starts from zero.
+    #[must_use]
+    pub fn is_chained(&self) -> bool {
+        self.chained
+    }
+}
+
+fn shift_rows(profile: &Profile, modulus: u32) -> Vec<Row> {
+    let delay = |block: usize, parity: usize| match modulus as usize {
+        0 => block * parity,
+        q => block * parity % q,
+    };
+    let taps = |parity| (0..profile.data()).map(|block| Tap { block, delay: delay(block, parity) }).collect();
+    (0..profile.parity()).map(|parity| Row { parity, taps: taps(parity) }).collect()
+}
+
+/// The order of draws below is frozen: orders of parity blocks, delays, then the deal of each phase.
+fn coupled_rows(profile: &Profile, n1: u32, period: u32, depth: u32, seed: u64) -> Vec<Vec<Row>> {
+    let mut prng = SplitMix64::new(seed);
+    let orders: Vec<Vec<usize>> = (0..period)
+        .map(|_| {
+            let mut order: Vec<usize> = (0..profile.parity()).collect();
+            prng.shuffle(&mut order);
+            order
+        })
+        .collect();
+    // One delay in each of N1 bins of 0..=D: two taps of a symbol can never meet in one row.
+    let mut taps = Vec::with_capacity(profile.data() * n1 as usize);
+    for block in 0..profile.data() {
+        for bin in 0..n1 {
+            let start = bin * (depth + 1) / n1;
+            let end = ((bin + 1) * (depth + 1) / n1).max(start + 1);
+            let delay = (start + prng.below(end - start)) as usize;
+            taps.push(Tap { block, delay });
+        }
+    }
+    orders.into_iter().map(|order| deal(&mut prng, &taps, &order)).collect()
+}
+
+/// Deals all taps, shuffled, to the rows of one phase; row weights differ by at most one. A row that already
+/// has the tap's block is drawn again, at most [`REDRAWS_MAX`] times.
+fn deal(prng: &mut SplitMix64, taps: &[Tap], order: &[usize]) -> Vec<Row> {
+    let mut rows: Vec<Row> = order.iter().map(|&parity| Row { parity, taps: Vec::new() }).collect();
+    let mut deck = taps.to_vec();
+    prng.shuffle(&mut deck);
+    let mut slots: Vec<usize> = (0..deck.len()).map(|slot| slot % rows.len()).collect();
+    let blocks = taps.iter().map(|tap| tap.block + 1).max().unwrap_or(0);
+    let mut has_block = vec![false; rows.len() * blocks];
+    for tap in deck {
+        let bound = u32::try_from(slots.len()).expect("capped by TAPS_MAX");
+        let mut drawn = prng.below(bound) as usize;
+        for _ in 0..REDRAWS_MAX {
+            if !has_block[slots[drawn] * blocks + tap.block] {
+                break;
+            }
+            drawn = prng.below(bound) as usize;
+        }
+        let row = slots.swap_remove(drawn);
+        has_block[row * blocks + tap.block] = true;
+        rows[row].taps.push(tap);
+    }
+    rows
+}
+
+const REDRAWS_MAX: usize = 200;

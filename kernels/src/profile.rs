@@ -1,0 +1,292 @@
+//! Profiles: everything that fixes a code, checked before anything is built from it.
+
+use thiserror::Error;
+
+/// The most blocks, data and parity together.
+pub const BLOCKS_MAX: usize = 4096;
+/// The most symbols that a parity symbol may look back; bounds the history that a chunk carries.
+pub const DEPTH_MAX: u32 = 16_384;
+/// The most taps and rows in one period of a code, together: P·(k·N1 + m). Bounds its program to some 50 MiB and
+/// the draws that build it to a second.
+pub const TAPS_MAX: usize = 1 << 21;
+/// The most taps of one data symbol.
+pub const WEIGHT_MAX: u32 = 64;
+/// Steps of a frame come in multiples of this, so that a frame of 64-byte symbols is whole KiB.
+pub const FRAME_STEPS_MULTIPLE: u32 = 16;
+/// The most bytes in a symbol: one cache line.
+pub const UNIT_MAX: u8 = 64;
+
+/// How parity taps data. See the module `code` for the definitions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Construction {
+    /// Dense: parity j is the XOR of all data blocks, block b delayed by b·j symbols.
+    Shift {
+        /// Delays are taken modulo this prime; 0 takes them as they are, which is MDS for every k and m.
+        modulus: u32,
+    },
+    /// Sparse: a periodic, spatially coupled LDPC staircase.
+    Coupled {
+        /// Taps of each data symbol (RFC 5170's N1); even, so that the code has finite memory.
+        n1: u32,
+        /// Steps after which the rows repeat (P).
+        period: u32,
+        /// How many symbols back a tap may lie (D).
+        depth: u32,
+        /// Seed of the generator that draws the rows.
+        seed: u64,
+    },
+}
+
+/// The profile of one backup: shape, construction, symbol size and frame length.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Profile {
+    data: u32,
+    parity: u32,
+    construction: Construction,
+    unit: u8,
+    frame_steps: u32,
+}
+
+/// Why parameters are not a profile.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// No data or no parity blocks, or too many of both together.
+    #[error("{data}+{parity} blocks: at least 1+1 are needed and {BLOCKS_MAX} in all are the most")]
+    Shape {
+        /// Data blocks asked for.
+        data: u64,
+        /// Parity blocks asked for.
+        parity: u64,
+    },
+    /// The modulus of the shift code is neither 0 nor a prime that tells all blocks apart.
+    #[error("shift modulus {modulus}: wanted 0 or a prime of at least {least}")]
+    Modulus {
+        /// The modulus given.
+        modulus: u32,
+        /// The least that tells all blocks apart.
+        least: u32,
+    },
+    /// Delays reach too far back.
+    #[error("delays of {depth} symbols: {DEPTH_MAX} are the most")]
+    Depth {
+        /// The longest delay.
+        depth: u64,
+    },
+    /// N1 is odd, zero or has more taps than delays.
+    #[error("N1 = {n1}: wanted an even number from 2 to {WEIGHT_MAX} and to D+1 = {}", u64::from(*depth) + 1)]
+    Weight {
+        /// Taps of each data symbol.
+        n1: u32,
+        /// The longest delay.
+        depth: u32,
+    },
+    /// The period is zero or makes a program that is too large.
+    #[error("period {period} of {per_step} taps and rows a step: wanted 1 to {TAPS_MAX} in all")]
+    Period {
+        /// Steps in a period.
+        period: u32,
+        /// k·N1 + m.
+        per_step: u64,
+    },
+    /// The symbol size is not a power of two up to [`UNIT_MAX`].
+    #[error("symbols of {unit} bytes: wanted a power of two up to {UNIT_MAX}")]
+    Unit {
+        /// Bytes asked for.
+        unit: u8,
+    },
+    /// The frame length is zero or no multiple of [`FRAME_STEPS_MULTIPLE`].
+    #[error("frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE}")]
+    Frame {
+        /// Steps asked for.
+        frame_steps: u32,
+    },
+}
+
+impl Profile {
+    /// Checks all parameters against each other and the caps. Nothing is allocated.
+    ///
+    /// # Errors
+    /// The first parameter that does not fit, by name.
+    pub fn new(
+        data: u64,
+        parity: u64,
+        construction: Construction,
+        unit: u8,
+        frame_steps: u32,
+    ) -> Result<Self, ProfileError> {
+        let (k, m) = check_shape(data, parity)?;
+        let profile = Self { data: k, parity: m, construction, unit, frame_steps };
+        match construction {
+            Construction::Shift { modulus } => check_modulus(modulus, k.max(m))?,
+            Construction::Coupled { n1, period, depth, .. } => {
+                if depth > DEPTH_MAX {
+                    return Err(ProfileError::Depth { depth: depth.into() });
+                }
+                if n1 == 0 || n1 % 2 == 1 || n1 > WEIGHT_MAX.min(depth + 1) {
+                    return Err(ProfileError::Weight { n1, depth });
+                }
+                let per_step = u64::from(k) * u64::from(n1) + u64::from(m);
+                if period == 0 || u64::from(period) * per_step > TAPS_MAX as u64 {
+                    return Err(ProfileError::Period { period, per_step });
+                }
+            }
+        }
+        let depth = profile.depth_u64();
+        if depth > u64::from(DEPTH_MAX) {
+            return Err(ProfileError::Depth { depth });
+        }
+        if !unit.is_power_of_two() || unit > UNIT_MAX {
+            return Err(ProfileError::Unit { unit });
+        }
+        if frame_steps == 0 || frame_steps % FRAME_STEPS_MULTIPLE != 0 {
+            return Err(ProfileError::Frame { frame_steps });
+        }
+        Ok(profile)
+    }
+
+    /// Data blocks (k).
+    #[must_use]
+    pub fn data(&self) -> usize {
+        self.data as usize
+    }
+
+    /// Parity blocks (m).
+    #[must_use]
+    pub fn parity(&self) -> usize {
+        self.parity as usize
+    }
+
+    /// All blocks (n = k + m); block b holds data if b < k.
+    #[must_use]
+    pub fn blocks(&self) -> usize {
+        self.data() + self.parity()
+    }
+
+    /// How parity taps data.
+    #[must_use]
+    pub fn construction(&self) -> Construction {
+        self.construction
+    }
+
+    /// Bytes in a symbol (u).
+    #[must_use]
+    pub fn unit(&self) -> usize {
+        self.unit.into()
+    }
+
+    /// Data steps in a full frame (R).
+    #[must_use]
+    pub fn frame_steps(&self) -> u64 {
+        self.frame_steps.into()
+    }
+
+    /// The longest delay in symbols (D), which is also the tail of each frame of a parity block.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        usize::try_from(self.depth_u64()).expect("capped by DEPTH_MAX")
+    }
+
+    /// How many blocks always suffice (T): k for `shift`, k+1 for `coupled`.
+    #[must_use]
+    pub fn threshold(&self) -> usize {
+        match self.construction {
+            Construction::Shift { .. } => self.data(),
+            Construction::Coupled { .. } => self.data() + 1,
+        }
+    }
+
+    /// The name of the construction.
+    #[must_use]
+    pub fn code_name(&self) -> &'static str {
+        match self.construction {
+            Construction::Shift { .. } => "shift",
+            Construction::Coupled { .. } => "coupled",
+        }
+    }
+
+    fn depth_u64(&self) -> u64 {
+        let (k, m) = (u64::from(self.data), u64::from(self.parity));
+        match self.construction {
+            Construction::Shift { modulus: 0 } => (k - 1) * (m - 1),
+            Construction::Shift { modulus } => {
+                let q = u64::from(modulus);
+                (0..m).map(|j| (0..k).map(|b| b * j % q).max().unwrap_or(0)).max().unwrap_or(0)
+            }
+            Construction::Coupled { depth, .. } => depth.into(),
+        }
+    }
+}
+
+pub(crate) fn check_shape(data: u64, parity: u64) -> Result<(u32, u32), ProfileError> {
+    let fits = data >= 1 && parity >= 1 && data.saturating_add(parity) <= BLOCKS_MAX as u64;
+    match (u32::try_from(data), u32::try_from(parity)) {
+        (Ok(k), Ok(m)) if fits => Ok((k, m)),
+        _ => Err(ProfileError::Shape { data, parity }),
+    }
+}
+
+fn check_modulus(modulus: u32, least: u32) -> Result<(), ProfileError> {
+    // Primes far above the block count only lengthen delays; the cap keeps the trial division short.
+    let fits = modulus == 0 || (modulus >= least && modulus <= DEPTH_MAX && is_prime(modulus));
+    if fits { Ok(()) } else { Err(ProfileError::Modulus { modulus, least }) }
+}
+
+fn is_prime(number: u32) -> bool {
+    number >= 2 && (2..).take_while(|d| d * d <= number).all(|d| number % d != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Construction, DEPTH_MAX, Profile, ProfileError};
+
+    const SHIFT: Construction = Construction::Shift { modulus: 0 };
+
+    fn coupled(n1: u32, period: u32, depth: u32) -> Construction {
+        Construction::Coupled { n1, period, depth, seed: 1 }
+    }
+
+    /// A forged manifest must not make us build a code of any size it likes.
+    #[test]
+    fn every_parameter_is_refused_beyond_its_cap() {
+        use ProfileError as E;
+        let new = |k, m, c, u, r| Profile::new(k, m, c, u, r).unwrap_err();
+        assert!(matches!(new(0, 1, SHIFT, 64, 16), E::Shape { .. }));
+        assert!(matches!(new(1, 0, SHIFT, 64, 16), E::Shape { .. }));
+        assert!(matches!(new(4000, 97, SHIFT, 64, 16), E::Shape { .. }));
+        assert!(matches!(new(u64::MAX, u64::MAX, SHIFT, 64, 16), E::Shape { .. }));
+        assert!(matches!(new(2000, 2000, SHIFT, 64, 16), E::Depth { .. }));
+        for modulus in [1, 9, 12, 7, u32::MAX] {
+            assert!(matches!(new(10, 4, Construction::Shift { modulus }, 64, 16), E::Modulus { .. }));
+        }
+        for n1 in [0, 7, 18, 66, u32::MAX] {
+            assert!(matches!(new(20, 20, coupled(n1, 16, 15), 64, 16), E::Weight { .. }), "{n1}");
+        }
+        assert!(matches!(new(20, 20, coupled(8, 16, DEPTH_MAX + 1), 64, 16), E::Depth { .. }));
+        for period in [0, 1 << 20, u32::MAX] {
+            assert!(matches!(new(20, 20, coupled(8, period, 15), 64, 16), E::Period { .. }), "{period}");
+        }
+        // Many rows and hardly any taps would take as long to draw.
+        assert!(matches!(new(1, 4095, coupled(2, 1024, 15), 64, 16), E::Period { .. }));
+        for unit in [0, 3, 65, 128, 255] {
+            assert!(matches!(new(10, 4, SHIFT, unit, 16), E::Unit { .. }), "{unit}");
+        }
+        for steps in [0, 1, 17] {
+            assert!(matches!(new(10, 4, SHIFT, 64, steps), E::Frame { .. }), "{steps}");
+        }
+    }
+
+    #[test]
+    fn the_largest_shapes_are_profiles() {
+        for (k, m) in [(4095, 1), (1, 4095), (3896, 200), (2048, 2048)] {
+            Profile::new(k, m, coupled(8, 16, 63), 64, 16).unwrap();
+        }
+    }
+
+    #[test]
+    fn depth_is_the_longest_delay() {
+        let depth =
+            |k, m, modulus| Profile::new(k, m, Construction::Shift { modulus }, 64, 16).unwrap().depth();
+        assert_eq!((depth(10, 4, 11), depth(10, 4, 0), depth(20, 10, 0), depth(5, 1, 0)), (10, 27, 171, 0));
+    }
+}

@@ -1,0 +1,132 @@
+//! Programs: periodic lists of XOR rows over (stream, symbol) slots. Encoding and decoding are both programs,
+//! run by one executor.
+
+use crate::code::Code;
+
+/// A symbol that a row reads or writes: `symbol` counts from the first step of the row's group and is
+/// negative for the past.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Slot {
+    /// Index of the stream in the arena.
+    pub stream: usize,
+    /// Symbols from the group's first step.
+    pub symbol: i32,
+}
+
+/// One XOR row: `to` = the XOR of `from`, and of the row before if `chained`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct XorRow {
+    /// Where the sum goes.
+    pub to: Slot,
+    /// Whether the sum of the row before, across groups too, is part of it.
+    pub chained: bool,
+    /// What is summed.
+    pub from: Vec<Slot>,
+}
+
+/// Rows in groups: group g is `groups[g % period]`, moved on by g·`advance` symbols.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Program {
+    /// How many streams the slots may name.
+    pub(crate) streams: usize,
+    /// Symbols from one group to the next.
+    pub(crate) advance: usize,
+    /// One period of groups.
+    pub(crate) groups: Vec<Vec<XorRow>>,
+    /// What the chained sum holds before a group, counted from that group's first step.
+    pub(crate) init: Vec<Slot>,
+    /// The streams that are read and never written.
+    pub(crate) inputs: Vec<usize>,
+}
+
+impl Program {
+    /// The program that computes all parity: streams 0 to k−1 are the data blocks, k to n−1 the parity
+    /// blocks; a group is one step.
+    #[must_use]
+    pub fn encode(code: &Code) -> Self {
+        let (data, depth) = (code.profile().data(), code.profile().depth());
+        let back = |symbols: usize| -i32::try_from(symbols).expect("capped by DEPTH_MAX");
+        let groups = code.phases().iter().map(|rows| {
+            let row = |row: &crate::code::Row| XorRow {
+                to: Slot { stream: data + row.parity, symbol: 0 },
+                chained: code.is_chained(),
+                from: row
+                    .taps
+                    .iter()
+                    .map(|tap| Slot { stream: tap.block, symbol: back(tap.delay) })
+                    .collect(),
+            };
+            rows.iter().map(row).collect()
+        });
+        // A symbol is in the accumulator if an odd number of its taps lies behind; which, is the same in
+        // every phase because its delays are.
+        let mut init = Vec::new();
+        if code.is_chained() {
+            let taps = || code.phases()[0].iter().flat_map(|row| &row.taps);
+            let mut passed = vec![vec![0_u32; depth + 1]; data];
+            taps().for_each(|tap| passed[tap.block][tap.delay] += 1);
+            for (stream, passed) in passed.iter().enumerate() {
+                let mut sum = 0;
+                for age in 1..=depth {
+                    sum += passed[age - 1];
+                    if sum % 2 == 1 {
+                        init.push(Slot { stream, symbol: back(age) });
+                    }
+                }
+            }
+        }
+        Self {
+            streams: code.profile().blocks(),
+            advance: 1,
+            groups: groups.collect(),
+            init,
+            inputs: (0..data).collect(),
+        }
+    }
+
+    /// How many streams an arena for this program has.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.streams
+    }
+
+    /// Symbols from one group to the next.
+    #[must_use]
+    pub fn advance(&self) -> usize {
+        self.advance
+    }
+
+    /// Symbols before a group's first step that the group may read.
+    #[must_use]
+    pub fn reach_back(&self) -> usize {
+        let least = self.slots().map(|slot| slot.symbol).min().unwrap_or(0);
+        least.min(0).unsigned_abs() as usize
+    }
+
+    /// Symbols from a group's first step on that the group may read or write.
+    #[must_use]
+    pub fn reach_ahead(&self) -> usize {
+        let most = self.slots().map(|slot| slot.symbol + 1).max().unwrap_or(0);
+        most.max(0).unsigned_abs() as usize
+    }
+
+    /// XORs in one period, for cost estimates and tests.
+    #[must_use]
+    pub fn xors(&self) -> usize {
+        self.groups.iter().flatten().map(|row| row.from.len()).sum()
+    }
+
+    /// Whether no row reads what another writes, so that groups may run in any order.
+    pub(crate) fn is_feed_forward(&self) -> bool {
+        let mut reads = vec![false; self.streams];
+        let rows = || self.groups.iter().flatten();
+        let from = rows().flat_map(|row| &row.from).chain(&self.init);
+        from.for_each(|slot| reads[slot.stream] = true);
+        rows().all(|row| !reads[row.to.stream])
+    }
+
+    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        let rows = self.groups.iter().flatten();
+        rows.flat_map(|row| row.from.iter().chain([&row.to])).chain(&self.init).copied()
+    }
+}

@@ -1,0 +1,224 @@
+//! Whatever the profile promises to survive is restored byte for byte, and what cannot be, is refused.
+
+mod common;
+
+use common::source;
+use tanner_kernels::{BlockSet, Codec, Construction, DecodeError, Profile, Unrecoverable};
+
+/// A small generator for loss patterns; a failing pattern is printed whole.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (((self.0 >> 32) * bound as u64) >> 32) as usize
+    }
+
+    /// `count` of `from`, without repetition.
+    fn pick(&mut self, mut from: Vec<usize>, count: usize) -> Vec<usize> {
+        (0..count).map(|_| from.swap_remove(self.below(from.len()))).collect()
+    }
+}
+
+struct Stored {
+    codec: Codec,
+    source: Vec<u8>,
+    blocks: Vec<Vec<u8>>,
+}
+
+impl Stored {
+    fn new(profile: Profile, bytes: usize) -> Self {
+        let (codec, source) = (Codec::new(profile), source(bytes));
+        Self { blocks: codec.encode_all(&source), codec, source }
+    }
+
+    fn restore_without(&self, lost: &[usize]) -> Result<Vec<u8>, DecodeError> {
+        let kept = self.blocks.iter().enumerate().filter(|(block, _)| !lost.contains(block));
+        self.codec.decode_all(
+            &kept.map(|(block, bytes)| (block, bytes.as_slice())).collect::<Vec<_>>(),
+            self.source.len(),
+        )
+    }
+
+    #[track_caller]
+    fn survives(&self, lost: &[usize]) {
+        match self.restore_without(lost) {
+            Ok(restored) => assert!(restored == self.source, "wrong bytes without blocks {lost:?}"),
+            Err(error) => panic!("{:?} without blocks {lost:?}: {error}", self.codec.profile()),
+        }
+    }
+
+    /// Loses `count` blocks, `data_lost` of them data.
+    fn stratum(&self, dice: &mut Dice, count: usize, data_lost: usize) -> Vec<usize> {
+        let (k, n) = (self.codec.profile().data(), self.codec.profile().blocks());
+        let mut lost = dice.pick((0..k).collect(), data_lost);
+        lost.extend(dice.pick((k..n).collect(), count - data_lost));
+        lost
+    }
+}
+
+fn subsets(n: usize, count: usize) -> Vec<Vec<usize>> {
+    if count == 0 {
+        return vec![Vec::new()];
+    }
+    let with = |last: usize| {
+        subsets(last, count - 1).into_iter().map(move |mut set| {
+            set.push(last);
+            set
+        })
+    };
+    (count - 1..n).flat_map(with).collect()
+}
+
+#[test]
+fn shift_10_4_survives_all_1001_losses_of_four() {
+    let stored = Stored::new(Profile::for_source(10, 4, 5_000).unwrap(), 5_000);
+    let losses = subsets(14, 4);
+    assert_eq!(losses.len(), 1001);
+    losses.iter().for_each(|lost| stored.survives(lost));
+}
+
+#[test]
+fn small_shapes_survive_every_loss_of_m() {
+    for (k, m) in [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2), (4, 2), (5, 2), (3, 7), (6, 3), (17, 3)] {
+        let stored = Stored::new(Profile::for_source(k, m, 3_000).unwrap(), 3_000);
+        subsets(stored.blocks.len(), m as usize).iter().for_each(|lost| stored.survives(lost));
+    }
+}
+
+/// The delays b·j without the mod are proved MDS for every shape; so are they here.
+#[test]
+fn shift_without_modulus_survives_losses_of_m() {
+    let mut dice = Dice(1);
+    for (k, m) in [(20, 10), (25, 5), (40, 4), (30, 8)] {
+        let stored = Stored::new(Profile::for_source(k, m, 200_000).unwrap(), 200_000);
+        assert_eq!(stored.codec.profile().construction(), Construction::Shift { modulus: 0 });
+        for data_lost in 0..=m as usize {
+            for _ in 0..4 {
+                stored.survives(&stored.stratum(&mut dice, m as usize, data_lost));
+            }
+        }
+    }
+}
+
+/// flŭd's promise: any 25 of 50.
+#[test]
+fn coupled_24_26_survives_2000_stratified_losses_of_25() {
+    let stored = Stored::new(Profile::for_source(24, 26, 24 * 64 * 300).unwrap(), 24 * 64 * 300);
+    let mut dice = Dice(2);
+    for _ in 0..84 {
+        for data_lost in 0..=24 {
+            if data_lost > 0 {
+                stored.survives(&stored.stratum(&mut dice, 25, data_lost));
+            }
+        }
+    }
+}
+
+/// Short blocks flatter a code: their tails bring extra equations. These are long.
+#[test]
+fn coupled_survives_the_worst_strata_at_1500_steps() {
+    let mut dice = Dice(3);
+    for (k, m, each) in [(24, 26, 12), (20, 20, 8), (16, 11, 6), (50, 50, 2), (100, 30, 1)] {
+        let bytes = k as usize * 64 * 1500 - 17;
+        let stored = Stored::new(Profile::for_source(k, m, bytes as u64).unwrap(), bytes);
+        for data_lost in [1, 2, 3, 4, 6, 8, m as usize / 2].into_iter().filter(|&lost| lost < m as usize) {
+            for _ in 0..each {
+                stored.survives(&stored.stratum(&mut dice, m as usize - 1, data_lost));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_size_and_symbol_size_survives() {
+    let mut dice = Dice(4);
+    for (k, m) in [(10, 5), (12, 12), (1, 3), (60, 40)] {
+        let threshold = Profile::for_source(k, m, 0).unwrap().threshold();
+        let count = (k + m) as usize - threshold;
+        for bytes in [0, 1, 2, 63, 64, 65, 69, 1000, 4095, 4096, 4097, 40_000, 163_840, 999_999] {
+            let stored = Stored::new(Profile::for_source(k, m, bytes as u64).unwrap(), bytes);
+            for _ in 0..4 {
+                stored.survives(&dice.pick((0..(k + m) as usize).collect(), count));
+            }
+        }
+    }
+}
+
+#[test]
+fn frames_restart_the_code_and_are_restored() {
+    let mut dice = Dice(5);
+    for construction in [
+        Construction::Shift { modulus: 11 },
+        Construction::Shift { modulus: 0 },
+        Construction::Coupled { n1: 8, period: 16, depth: 31, seed: 9 },
+    ] {
+        for unit in [1, 8, 64] {
+            let profile = Profile::new(10, 9, construction, unit, 64).unwrap();
+            let stored = Stored::new(profile, 10 * 300 * usize::from(unit) - 5);
+            for _ in 0..6 {
+                let count = profile.blocks() - profile.threshold();
+                stored.survives(&dice.pick((0..profile.blocks()).collect(), count));
+            }
+        }
+    }
+}
+
+#[test]
+fn wide_shapes_survive() {
+    let mut dice = Dice(6);
+    for (k, m) in [(1000, 200), (200, 1000), (2000, 2096), (3000, 10)] {
+        let bytes = k as usize * 64 * 256;
+        let stored = Stored::new(Profile::for_source(k, m, bytes as u64).unwrap(), bytes);
+        let all: Vec<usize> = (0..(k + m) as usize).collect();
+        let count = all.len() - stored.codec.profile().threshold();
+        for lost in [1, count / 2, count] {
+            stored.survives(&dice.pick(all.clone(), lost));
+        }
+    }
+}
+
+/// Too few blocks are an answer with a number in it, never a panic or wrong bytes.
+#[test]
+fn what_cannot_be_restored_is_refused() {
+    for (k, m) in [(10, 5), (12, 12), (24, 26)] {
+        let stored = Stored::new(Profile::for_source(k, m, 10_000).unwrap(), 10_000);
+        let mut dice = Dice(7);
+        let n = stored.blocks.len();
+        for count in [m as usize + 1, n - 1, n] {
+            let lost = dice.pick((0..n).collect(), count);
+            let expected = Unrecoverable::TooFew { live: n - count, data: k as usize };
+            assert_eq!(stored.restore_without(&lost), Err(DecodeError::Unrecoverable(expected)));
+        }
+    }
+}
+
+/// Exactly k is a bonus for `coupled`: either the right bytes or a clean refusal.
+#[test]
+fn exactly_k_blocks_restore_or_are_refused() {
+    let stored = Stored::new(Profile::for_source(12, 12, 200_000).unwrap(), 200_000);
+    let mut dice = Dice(8);
+    let mut refused = 0;
+    for _ in 0..60 {
+        let lost = dice.pick((0..24).collect(), 12);
+        match stored.restore_without(&lost) {
+            Ok(restored) => assert!(restored == stored.source, "wrong bytes without {lost:?}"),
+            Err(DecodeError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
+                refused += 1
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    println!("{refused} of 60 refused");
+}
+
+#[test]
+fn margin_counts_the_blocks_that_may_still_be_lost() {
+    let codec = Codec::new(Profile::for_source(24, 26, 1 << 30).unwrap());
+    let mut live = BlockSet::all(50);
+    assert_eq!(codec.recoverable(&live), Some(25));
+    (0..25).for_each(|block| live.remove(block * 2));
+    assert_eq!(codec.recoverable(&live), Some(0));
+    (0..3).for_each(|block| live.remove(block * 2 + 1));
+    assert_eq!(codec.recoverable(&live), None);
+}
