@@ -1,0 +1,169 @@
+//! Trials of names: listed, deleted, kept apart.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::{Place, assert_absent, assert_whole, lacks, name, names, pattern, stored};
+use crate::{NAME_BYTES_MAX, Transport, TransportError};
+
+/// A store with an object for each name, if it can be listed.
+async fn listed(place: &Place, objects: &[&str]) -> Option<Arc<dyn Transport>> {
+    let transport = place();
+    if lacks(transport.capabilities().list, "list") {
+        return None;
+    }
+    for object in objects {
+        stored(&*transport, &name(object), &pattern(0, 3)).await;
+    }
+    Some(transport)
+}
+
+fn set(names: &[&str]) -> BTreeSet<String> {
+    names.iter().copied().map(str::to_owned).collect()
+}
+
+pub(super) async fn a_list_shows_one_backup_or_all(place: &Place) {
+    let all = ["ab/0", "ab/1", "ab/manifest", "abc/0", "b/ab", "ab.x/0"];
+    let Some(transport) = listed(place, &all).await else { return };
+    assert_eq!(names(&*transport, "").await, set(&all));
+    assert_eq!(names(&*transport, "ab").await, set(&all[..3]));
+    assert_eq!(names(&*transport, "abc").await, set(&["abc/0"]));
+    assert_eq!(names(&*place(), "").await, set(&all));
+}
+
+pub(super) async fn a_list_of_a_thousand_objects_is_complete(place: &Place) {
+    let Some(transport) = listed(place, &[]).await else { return };
+    let all: Vec<_> =
+        (0..1100).map(|i| format!("{}/{i}", ["id", "other"][usize::from(i % 11 == 0)])).collect();
+    for some in all.chunks(50) {
+        join_all(some.iter().map(async |object| stored(&*transport, &name(object), &pattern(0, 1)).await))
+            .await;
+    }
+    assert_eq!(names(&*transport, "").await, all.iter().cloned().collect());
+    assert_eq!(names(&*transport, "other").await.len(), 100);
+}
+
+pub(super) async fn a_list_does_not_show_what_is_not_committed(place: &Place) {
+    let Some(transport) = listed(place, &["id/0"]).await else { return };
+    let mut put = transport.put(&name("id/1"), None).await.expect("put");
+    put.write(pattern(0, 5000)).await.expect("write");
+    for prefix in ["", "id"] {
+        assert_eq!(names(&*transport, prefix).await, set(&["id/0"]));
+    }
+    put.commit().await.expect("commit");
+    for prefix in ["", "id"] {
+        assert_eq!(names(&*transport, prefix).await, set(&["id/0", "id/1"]));
+    }
+}
+
+pub(super) async fn an_unknown_prefix_is_an_empty_list(place: &Place) {
+    let Some(transport) = listed(place, &["id/0"]).await else { return };
+    for prefix in ["i", "id0", "0", "unknown"] {
+        assert_eq!(names(&*transport, prefix).await, set(&[]));
+    }
+}
+
+pub(super) async fn no_hostile_prefix_leaves_the_store(place: &Place) {
+    let Some(transport) = listed(place, &["id/0"]).await else { return };
+    for prefix in ["..", ".", "/", "/etc", "id/", "id/0", "../x", ".tanner-stage", "ID", "a\0", "*", "%2e%2e"]
+    {
+        let result = transport.list(prefix).await.map(drop);
+        assert!(matches!(result, Err(TransportError::BadName { .. })), "{prefix:?}: {result:?}");
+    }
+}
+
+pub(super) async fn a_deleted_object_is_missing(place: &Place) {
+    let (transport, name) = (place(), name("id/7"));
+    stored(&*transport, &name, &pattern(0, 10)).await;
+    transport.delete(&name).await.expect("delete");
+    assert_absent(&*transport, &name).await;
+    assert_absent(&*place(), &name).await;
+}
+
+pub(super) async fn a_delete_can_be_repeated(place: &Place) {
+    let transport = place();
+    stored(&*transport, &name("id/7"), &pattern(0, 10)).await;
+    for object in ["id/7", "id/7", "id/8", "never/0", "never"] {
+        transport.delete(&name(object)).await.expect("delete");
+    }
+}
+
+pub(super) async fn a_delete_spares_all_other_objects(place: &Place) {
+    let transport = place();
+    let others = [name("id/1"), name("id/10"), name("ie/0")];
+    for name in others.iter().chain([&name("id/0")]) {
+        stored(&*transport, name, &pattern(1, 10)).await;
+    }
+    transport.delete(&name("id/0")).await.expect("delete");
+    transport.delete(&name("id")).await.unwrap_or_default();
+    for name in &others {
+        assert_whole(&*transport, name, &pattern(1, 10)).await;
+    }
+}
+
+pub(super) async fn a_deleted_name_can_be_put_again(place: &Place) {
+    let (transport, name) = (place(), name("id/7"));
+    for seed in 0..3 {
+        stored(&*transport, &name, &pattern(seed, 100 - seed)).await;
+        assert_whole(&*transport, &name, &pattern(seed, 100 - seed)).await;
+        transport.delete(&name).await.expect("delete");
+    }
+}
+
+pub(super) async fn puts_and_deletes_of_one_backup_may_race(place: &Place) {
+    let transport = place();
+    let rounds = (0..8).map(|task| {
+        let transport = transport.clone();
+        tokio::spawn(async move {
+            let name = name(&format!("id/{task}"));
+            for seed in 0..20 {
+                stored(&*transport, &name, &pattern(seed, 50)).await;
+                transport.delete(&name).await.expect("delete");
+            }
+            stored(&*transport, &name, &pattern(task, 50)).await;
+        })
+    });
+    for round in join_all(rounds).await {
+        round.expect("no put is lost to a delete beside it");
+    }
+    for task in 0..8 {
+        assert_whole(&*transport, &name(&format!("id/{task}")), &pattern(task, 50)).await;
+    }
+}
+
+pub(super) async fn the_longest_names_are_kept(place: &Place) {
+    let transport = place();
+    let longest = format!("{}/{}", "a".repeat(64), "b".repeat(NAME_BYTES_MAX - 65));
+    let odd = "0-_.9/-a..z_";
+    for (seed, object) in [&longest, odd].into_iter().enumerate() {
+        stored(&*transport, &name(object), &pattern(seed, 20)).await;
+        assert_whole(&*place(), &name(object), &pattern(seed, 20)).await;
+    }
+    if transport.capabilities().list {
+        assert_eq!(names(&*transport, "").await, set(&[&longest, odd]));
+    }
+}
+
+pub(super) async fn names_without_a_prefix_are_kept(place: &Place) {
+    let Some(transport) = listed(place, &["lonely", "id/0"]).await else { return };
+    assert_whole(&*transport, &name("lonely"), &pattern(0, 3)).await;
+    assert_eq!(names(&*transport, "").await, set(&["lonely", "id/0"]));
+    assert_eq!(names(&*transport, "id").await, set(&["id/0"]));
+    transport.delete(&name("lonely")).await.expect("delete");
+    assert_absent(&*transport, &name("lonely")).await;
+}
+
+pub(super) async fn a_store_says_the_same_of_itself_when_reopened(place: &Place) {
+    let (first, second) = (place(), place());
+    assert!(
+        first.url().contains(':') && first.url().bytes().all(|byte| byte.is_ascii_graphic()),
+        "{}",
+        first.url()
+    );
+    assert_eq!(first.url(), second.url());
+    let capabilities = first.capabilities();
+    stored(&*first, &name("id/0"), &pattern(0, 1)).await;
+    assert_eq!((first.capabilities(), second.capabilities()), (capabilities, capabilities));
+}

@@ -1,0 +1,283 @@
+//! Objects as files below a directory: `ROOT/PREFIX/PART`.
+//!
+//! All input and output is plain positioned calls on tokio's blocking threads, never on its workers. Nothing in
+//! the root is trusted: what is not a directory of regular files is never followed, listed or overwritten.
+
+mod dir;
+mod put;
+mod stage;
+mod url;
+
+use std::fs::File;
+use std::io::ErrorKind;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use rustix::fs::FileType;
+use tokio::task::spawn_blocking;
+
+use self::dir::Dir;
+use self::put::DiskPut;
+use self::stage::Stage;
+use crate::transport::check_range;
+use crate::{
+    ByteStream, Capabilities, NameStream, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result, Target,
+    Transport, TransportError,
+};
+
+/// A store in a directory of a local or mounted file system. Clones are the same store.
+///
+/// The first put makes the directory, and removes what puts left there that died with their process. Files are
+/// made with 0666, directories with 0777, less the umask. A put holds three descriptors.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    url: Arc<str>,
+    /// Whether this `Disk` has made its root and swept it.
+    ready: Mutex<bool>,
+}
+
+impl Disk {
+    /// The store in the directory `root`, which need not exist. A relative path is taken from where the process
+    /// stands now. Touches nothing on the disk.
+    ///
+    /// # Errors
+    /// `BadUrl` when `root` is empty, `Other` when the process stands nowhere.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
+        if root.as_os_str().is_empty() {
+            return Err(TransportError::BadUrl { url: String::new(), reason: "a path is not empty" });
+        }
+        let absolute = std::path::absolute(root)
+            .map_err(|error| TransportError::from_io(Target::store(root.to_string_lossy()), error))?;
+        // One spelling for one place: no trailing slash.
+        let root: PathBuf = absolute.components().collect();
+        let url = url::from_path(&root).into();
+        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false) }) })
+    }
+
+    /// The store of a `file:` URL.
+    ///
+    /// # Errors
+    /// `BadUrl` when it names no path of this machine.
+    pub fn from_url(url: &str) -> Result<Self> {
+        Self::open(url::to_path(url)?)
+    }
+
+    fn at(&self, name: &ObjectName) -> Target {
+        Target::object(self.inner.url.clone(), name)
+    }
+}
+
+#[async_trait]
+impl Transport for Disk {
+    fn url(&self) -> &str {
+        &self.inner.url
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            durable: true,
+            exclusive_create: true,
+            ranges: true,
+            list: true,
+            object_bytes_max: None,
+        }
+    }
+
+    async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        blocking(&self.at(&name), move || {
+            let root = inner.writable()?;
+            // Known to be in vain: better now than after the bytes were sent.
+            match root.descend(name.prefix()).and_then(|dir| dir.length(name.part())) {
+                Ok(_) => return Err(TransportError::Exists { at }),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(TransportError::from_io(at, error)),
+            }
+            let stage = Stage::new(root, length.unwrap_or(0));
+            let stage = stage.map_err(|error| TransportError::from_io(at.clone(), error))?;
+            Ok(Box::new(DiskPut { name, at, length, stage: Some(stage) }) as Box<dyn Put>)
+        })
+        .await
+    }
+
+    async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        let (file, length) = blocking(&at, move || inner.object(&name)).await?;
+        check_range(&at, &range, length)?;
+        let file = Arc::new(file);
+        let pieces = stream::try_unfold(range.start, move |offset| {
+            let (file, at, range) = (file.clone(), at.clone(), range.clone());
+            async move {
+                if offset == range.end {
+                    return Ok(None);
+                }
+                let end = range.end.min(offset + PIECE_BYTES);
+                let piece = blocking(&at.clone(), move || read(&at, &file, &range, offset..end)).await?;
+                Ok(Some((piece, end)))
+            }
+        });
+        Ok(pieces.boxed())
+    }
+
+    async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let (inner, at, name, ranges) = (self.inner.clone(), self.at(name), name.clone(), ranges.to_vec());
+        blocking(&at.clone(), move || {
+            let (file, length) = inner.object(&name)?;
+            ranges.iter().try_for_each(|range| check_range(&at, range, length))?;
+            ranges.iter().map(|range| read(&at, &file, range, range.clone())).collect()
+        })
+        .await
+    }
+
+    async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        blocking(&at.clone(), move || {
+            let length = inner.root()?.descend(name.prefix()).and_then(|dir| dir.length(name.part()));
+            Ok(ObjectMeta { length: length.map_err(|error| TransportError::from_io(at, error))? })
+        })
+        .await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<NameStream> {
+        ObjectName::check_prefix(prefix)?;
+        let (inner, prefix) = (self.inner.clone(), prefix.to_owned());
+        let at = Target::store(self.inner.url.clone());
+        let (root, names, prefixes) = blocking(&at.clone(), move || {
+            let root = inner.root()?;
+            if !prefix.is_empty() {
+                return Ok((Arc::new(root), Vec::new(), vec![prefix]));
+            }
+            let entries = root.entries().map_err(|error| TransportError::from_io(at, error))?;
+            let (dirs, files): (Vec<_>, _) =
+                entries.into_iter().partition(|(_, kind)| *kind == FileType::Directory);
+            let dirs = dirs.into_iter().map(|(name, _)| name).filter(|name| ObjectName::new(name).is_ok());
+            Ok((Arc::new(root), objects(None, files), dirs.collect()))
+        })
+        .await?;
+        // One directory at a time: the memory of a listing is that of the largest backup.
+        let at = Target::store(self.inner.url.clone());
+        let below = stream::try_unfold(prefixes.into_iter(), move |mut rest| {
+            let (root, at) = (root.clone(), at.clone());
+            async move {
+                let Some(prefix) = rest.next() else { return Ok::<_, TransportError>(None) };
+                let names = blocking(&at.clone(), move || list_dir(&root, &prefix, at)).await?;
+                Ok(Some((stream::iter(names.into_iter().map(Ok)), rest)))
+            }
+        });
+        Ok(stream::iter(names.into_iter().map(Ok)).chain(below.try_flatten()).boxed())
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<()> {
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        blocking(&at.clone(), move || {
+            let root = inner.root()?;
+            let deleted = root.descend(name.prefix()).and_then(|dir| match dir.unlink(name.part()) {
+                // Deleted by a call that perhaps did not live to make that durable.
+                Err(error) if error.kind() == ErrorKind::NotFound => dir.sync(),
+                unlinked => unlinked.and_then(|()| dir.sync()),
+            });
+            // Only tidy, and fails until the last object is gone: an empty directory is no object.
+            let _ = name.prefix().map(|prefix| root.remove_dir(prefix));
+            match deleted {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(TransportError::from_io(at, error)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn root(&self) -> Result<Dir> {
+        Dir::open_root(&self.root).map_err(|error| self.store_error(error))
+    }
+
+    /// The root, made and swept by the first put. A root that vanishes later is `Missing`: an unmounted disk
+    /// must not become a directory of the disk below it.
+    fn writable(&self) -> Result<Dir> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*ready {
+            Dir::make_root(&self.root).map_err(|error| self.store_error(error))?;
+            stage::sweep(&self.root()?).map_err(|error| self.store_error(error))?;
+            *ready = true;
+        }
+        self.root()
+    }
+
+    /// An object opened to read, and its length in bytes.
+    fn object(&self, name: &ObjectName) -> Result<(File, u64)> {
+        let opened = self.root()?.descend(name.prefix()).and_then(|dir| dir.file(name.part()));
+        opened.map_err(|error| TransportError::from_io(Target::object(self.url.clone(), name), error))
+    }
+
+    fn store_error(&self, error: std::io::Error) -> TransportError {
+        TransportError::from_io(Target::store(self.url.clone()), error)
+    }
+}
+
+/// Runs `work` where it may block. If the future is dropped, `work` still ends and its result is dropped.
+async fn blocking<T: Send + 'static>(
+    at: &Target,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(result) => result,
+        Err(Ok(panic)) => resume_unwind(panic),
+        Err(Err(stopped)) => Err(TransportError::Other { at: at.clone(), source: stopped.into() }),
+    }
+}
+
+/// Reads one piece of a range, whole.
+fn read(at: &Target, file: &File, range: &Range<u64>, piece: Range<u64>) -> Result<Bytes> {
+    let failed = |error| TransportError::from_io(at.clone(), error);
+    let length =
+        usize::try_from(piece.end - piece.start).map_err(|error| failed(std::io::Error::other(error)))?;
+    let mut bytes = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        let offset = piece.start + filled as u64;
+        match file.read_at(&mut bytes[filled..], offset) {
+            Ok(0) => {
+                let (wanted, got) = (range.end - range.start, offset - range.start);
+                return Err(TransportError::Truncated { at: at.clone(), wanted, got });
+            }
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(bytes.into())
+}
+
+/// The names below one prefix. A directory that is not there, or no more, has none.
+fn list_dir(root: &Dir, prefix: &str, at: Target) -> Result<Vec<ObjectName>> {
+    match root.open(prefix).and_then(|dir| dir.entries()) {
+        Ok(entries) => Ok(objects(Some(prefix), entries)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(TransportError::from_io(at, error)),
+    }
+}
+
+/// The names of the entries which can be objects.
+fn objects(prefix: Option<&str>, entries: Vec<(String, FileType)>) -> Vec<ObjectName> {
+    let files = entries.into_iter().filter(|(_, kind)| *kind == FileType::RegularFile).map(|(part, _)| part);
+    let names = files.map(|part| prefix.map_or_else(|| part.clone(), |prefix| format!("{prefix}/{part}")));
+    names.filter_map(|name| ObjectName::new(name).ok()).collect()
+}
+
+/// Bytes of a piece: large enough to hide the cost of a thread switch, small enough to hold many.
+const PIECE_BYTES: u64 = 512 * 1024;
+const _: () = assert!(PIECE_BYTES <= PIECE_BYTES_MAX as u64);

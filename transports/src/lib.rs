@@ -1,0 +1,39 @@
+//! Puts, gets, lists and deletes named objects in places that may fail.
+//!
+//! A backup is a set of objects, and where they live should matter to nothing but this crate. So there is one
+//! small trait, [`Transport`], whose documentation is a contract; [`Memory`] and [`Disk`] keep it, a
+//! [`Registry`] opens them from a URL, and anybody may plug in another from Rust. The module `conformance`
+//! (feature `conformance`) turns the contract into named trials: a new transport starts by running them.
+//!
+//! ```
+//! # use tanner_transports::{ObjectName, Registry, Result};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<()> {
+//! let store = Registry::default().open("memory:")?;
+//! let name = ObjectName::new("00c0ffee/manifest")?;
+//!
+//! let mut put = store.put(&name, Some(5)).await?;
+//! put.write("bytes".into()).await?;
+//! put.commit().await?;
+//!
+//! assert_eq!(store.stat(&name).await?.length, 5);
+//! assert_eq!(store.get_ranges(&name, &[1..3, 0..1]).await?, ["yt", "b"]);
+//! # Ok(())
+//! # }
+//! ```
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
+mod disk;
+mod error;
+mod memory;
+mod name;
+mod registry;
+mod transport;
+
+pub use disk::Disk;
+pub use error::{Result, Target, TransportError};
+pub use memory::Memory;
+pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
+pub use registry::Registry;
+pub use transport::{ByteStream, Capabilities, NameStream, ObjectMeta, PIECE_BYTES_MAX, Put, Transport};

@@ -1,0 +1,161 @@
+//! The trait that every store is behind. Its documentation is the contract; `conformance` is its proof.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::{ObjectName, Result, Target, TransportError};
+
+/// The bytes of an object in order, in pieces of 1 to [`PIECE_BYTES_MAX`] bytes. Ends after its first error.
+pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// Names in no particular order. Ends after its first error.
+pub type NameStream = BoxStream<'static, Result<ObjectName>>;
+
+/// A place that keeps objects: immutable runs of bytes with a name.
+///
+/// Nothing is ever overwritten, so every call may be repeated after an error that
+/// [`is_retryable`](TransportError::is_retryable). All calls may be made at the same time from many tasks. The
+/// future of any call may be dropped: a put then ends as if it had been dropped, a delete is done or not done,
+/// the other calls change nothing.
+#[async_trait]
+pub trait Transport: Send + Sync + Debug {
+    /// Where the store is: names it in messages and opens it again. Holds no secret.
+    fn url(&self) -> &str;
+
+    /// What the store can do. The same for the life of the transport.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Begins to store an object. No other call sees anything of it before its
+    /// [`commit`](Put::commit).
+    ///
+    /// `length`, in bytes, is for callers who know it: space is reserved before the first byte, and the commit
+    /// of any other length fails. The first put may create the store. A store may refuse a name whose prefix is
+    /// an object, and an object whose name is a prefix.
+    ///
+    /// # Errors
+    /// `Full` when the declared length does not fit; `Exists` if that is known so early.
+    async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>>;
+
+    /// Streams one range of an object: exactly as many bytes as it is long, or an error, never a short end.
+    ///
+    /// The range may be empty, also at the end of the object. An object that is deleted meanwhile is streamed
+    /// to its end or gives an error.
+    ///
+    /// # Errors
+    /// `Missing` and `OutOfRange` before the first byte, by the call itself. From the stream: `Truncated` when
+    /// the object became shorter than it was.
+    async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream>;
+
+    /// Reads many ranges of an object: one answer for each, in the order asked. Ranges may overlap and come in
+    /// any order. Takes as much memory as all of them together.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get). One bad range fails the call.
+    async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
+
+    /// What is known of an object without reading it.
+    ///
+    /// # Errors
+    /// `Missing` when no put of this name was committed.
+    async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta>;
+
+    /// The names `PREFIX/…`, or with `""` all names. Objects committed or deleted meanwhile may be among them
+    /// or not; objects not committed, and what is not an object, never are. No such name is an empty list.
+    ///
+    /// # Errors
+    /// `Missing` without a name when the store itself does not exist; `BadName` when `prefix` is not one
+    /// component of a name.
+    async fn list(&self, prefix: &str) -> Result<NameStream>;
+
+    /// Deletes an object for good. Deleting what is not there is a success, so that a delete whose answer was
+    /// lost can be repeated.
+    ///
+    /// # Errors
+    /// Only when the object may still be there.
+    async fn delete(&self, name: &ObjectName) -> Result<()>;
+}
+
+/// An object on its way into a store.
+///
+/// Dropping it without [`commit`](Self::commit) leaves nothing behind, soon if not at once. So does an error of
+/// any call, or dropping the future of a [`write`](Self::write) that has not ended: the put is over, all
+/// further calls fail, and only a new put can store the object.
+#[async_trait]
+pub trait Put: Send {
+    /// Adds bytes to the end. Returns when the store has taken charge of them, which is the back-pressure.
+    ///
+    /// # Errors
+    /// `WrongLength` as soon as more than the declared length was written.
+    async fn write(&mut self, bytes: Bytes) -> Result<()>;
+
+    /// Publishes the object: when this returns it is durable (where the store can be) and visible to every
+    /// call, all at once.
+    ///
+    /// After an error that [`is_retryable`](TransportError::is_retryable), and when this future is dropped, the
+    /// object is there as a whole or not at all.
+    ///
+    /// # Errors
+    /// `Exists` when the name is taken: of racing puts one wins and the bytes of the others are gone.
+    /// `WrongLength` when fewer bytes were written than declared.
+    async fn commit(self: Box<Self>) -> Result<()>;
+
+    /// Gives up. When this returns, nothing is left.
+    ///
+    /// # Errors
+    /// When something may be left; it is never visible as an object, and later swept by the store.
+    async fn abandon(self: Box<Self>) -> Result<()>;
+}
+
+/// What a store can do. Decides which conformance trials apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A committed object survives the end of the process and the loss of power.
+    pub durable: bool,
+    /// Of two racing puts of one name exactly one wins. Without it the last one may overwrite the other.
+    pub exclusive_create: bool,
+    /// Any range can be read. Without it only whole objects can, other ranges are `Refused`.
+    pub ranges: bool,
+    /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
+    pub list: bool,
+    /// Bytes of the largest object, if the store has a limit of its own. A longer put is `Full`.
+    pub object_bytes_max: Option<u64>,
+}
+
+/// What is known of an object without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Bytes of the object.
+    pub length: u64,
+}
+
+/// Refuses a range that is inverted or does not lie in an object of `length` bytes.
+pub(crate) fn check_range(at: &Target, range: &Range<u64>, length: u64) -> Result<()> {
+    if range.start <= range.end && range.end <= length {
+        return Ok(());
+    }
+    Err(TransportError::OutOfRange { at: at.clone(), range: range.clone(), length })
+}
+
+/// Refuses a put that cannot have its declared length: more at any time, or less when it has `ended`.
+pub(crate) fn check_length(at: &Target, declared: Option<u64>, written: u64, ended: bool) -> Result<()> {
+    match declared {
+        Some(declared) if written > declared || (ended && written < declared) => {
+            Err(TransportError::WrongLength { at: at.clone(), declared, written })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What every call after the end of a put says.
+pub(crate) fn over(at: &Target) -> TransportError {
+    let source = io::Error::other("this put is over: a call of it failed or was cancelled");
+    TransportError::Other { at: at.clone(), source }
+}
+
+/// Bytes of the largest piece of a [`ByteStream`], and so the memory that a slow reader holds.
+pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
