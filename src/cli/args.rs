@@ -1,0 +1,161 @@
+//! The command line, as typed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::resources::MEMORY_BYTES_DEFAULT;
+use crate::source::IoMode;
+
+/// Back up very large files as LDPC blocks over places that may fail or lie.
+#[derive(Parser, Debug)]
+#[command(name = "tanner", version, after_long_help = EXIT_CODES, max_term_width = 100)]
+pub(super) struct Cli {
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// Print JSON objects, one a line, on standard output; the last one is a summary
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    /// Print errors only
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+
+    /// How to show progress: auto is a bar on a terminal and a line now and then elsewhere
+    #[arg(long, global = true, value_enum, default_value_t, env = "TANNER_PROGRESS", value_name = "HOW")]
+    pub(super) progress: ProgressMode,
+
+    /// Time between two lines of progress
+    #[arg(long, global = true, default_value = "10s", value_parser = parse_interval, env = "TANNER_PROGRESS_INTERVAL", value_name = "TIME")]
+    pub(super) progress_interval: Duration,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum Command {
+    /// Back up a file to several stores in one pass; prints the backup's id
+    Backup(BackupArgs),
+    /// Restore a backup to a file
+    Restore(RestoreArgs),
+    /// List the backups in stores
+    Ls(LsArgs),
+    /// Show what a backup is made of and what it survives, without reading its blocks
+    Show(FindArgs),
+    /// Read and check every block of a backup; changes nothing
+    Verify(FindArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct BackupArgs {
+    /// The file to back up
+    pub(super) file: PathBuf,
+
+    /// A store: a directory, or a URL such as file:///mnt/a; repeat for more
+    #[arg(long = "to", value_name = "URL")]
+    pub(super) to: Vec<String>,
+
+    /// Data blocks: the file is split into this many
+    #[arg(short = 'k', long, default_value_t = 10, value_name = "K")]
+    pub(super) data: u64,
+
+    /// Parity blocks: about this many blocks may be lost
+    #[arg(short = 'm', long, default_value_t = 5, value_name = "M")]
+    pub(super) parity: u64,
+
+    /// How to read the file
+    #[arg(long, value_enum, default_value_t, value_name = "HOW")]
+    pub(super) io: IoMode,
+
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct RestoreArgs {
+    /// The backup's id
+    pub(super) id: String,
+
+    /// A store; repeat for more
+    #[arg(long = "from", value_name = "URL")]
+    pub(super) from: Vec<String>,
+
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+
+    /// Replace the file if it exists
+    #[arg(short, long)]
+    pub(super) force: bool,
+
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct LsArgs {
+    /// The stores to look into
+    #[arg(required = true, value_name = "URL")]
+    pub(super) stores: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct FindArgs {
+    /// The backup's id
+    pub(super) id: String,
+
+    /// A store; repeat for more
+    #[arg(long = "from", value_name = "URL")]
+    pub(super) from: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ResourceArgs {
+    /// Threads of computation; 0 means one for each core
+    #[arg(long, default_value_t = 0, env = "TANNER_THREADS", value_name = "N")]
+    pub(super) threads: usize,
+
+    /// Memory to stay within, whatever the size of the file
+    #[arg(long, default_value_t = ByteSize(MEMORY_BYTES_DEFAULT), env = "TANNER_MEMORY", value_name = "SIZE")]
+    pub(super) memory: ByteSize,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(super) enum ProgressMode {
+    /// A bar on a terminal, plain lines elsewhere, JSON with --json.
+    #[default]
+    Auto,
+    /// A bar.
+    Bar,
+    /// A line now and then.
+    Plain,
+    /// A JSON object now and then.
+    Json,
+    /// Nothing.
+    None,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval.is_zero() => Err("wanted more than 0".into()),
+        Ok(interval) => Ok(interval),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done, at full redundancy; nothing wrong found
+    1  failed for another reason than those below
+    2  wrong usage
+    3  done and restorable, but below target: some blocks or manifests were not stored
+    4  damage found that the rest can repair; nothing changed
+    5  cannot be restored with the blocks at hand
+    6  too few blocks could be stored; nothing is kept
+    7  the source changed while it was read; nothing was stored
+   10  the store or the backup does not exist
+  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written
+
+The environment variable TANNER_SIMD forces a SIMD level: auto, portable, neon, avx2, avx512.";

@@ -1,0 +1,334 @@
+//! The commands: arguments to options, one library call, outcome to words.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+use tanner_kernels::Profile;
+
+use super::args::{BackupArgs, FindArgs, LsArgs, ResourceArgs, RestoreArgs};
+use super::output::{Output, count, rate, size, time};
+use super::{Context, Outcome};
+use crate::backup::{Backup, BackupReport};
+use crate::error::Error;
+use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
+use crate::id::BackupId;
+use crate::manifest::Manifest;
+use crate::resources::Resources;
+use crate::scheduler::Even;
+use crate::store::Store;
+use crate::verify::Health;
+
+pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
+    refuse_dash(&args.file, "reading from standard input")?;
+    let stores = Store::open_all(&context.registry, &args.to, "--to")?;
+    let resources = resources(&args.resources)?;
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let count_stores = stores.len();
+    let backup = Backup {
+        source: &args.file,
+        io: args.io,
+        data: args.data,
+        parity: args.parity,
+        stores,
+        policy: &Even,
+        id: BackupId::random(),
+        created,
+    };
+    let report = backup.run(&resources, &context.stop, &context.progress).await?;
+    let (manifest, seconds) = (&report.manifest, context.seconds());
+    let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
+    let code = if report.is_complete() { 0 } else { 3 };
+
+    context.output.result(&manifest.id.to_string());
+    describe_backup(context.output, &report, count_stores, seconds);
+    let failed = report.failed.iter().map(|(store, error)| json!({ "store": store, "error": chain(error) }));
+    let summary = json!({
+        "id": manifest.id.to_string(),
+        "name": manifest.name,
+        "bytes": geometry.source_bytes(),
+        "stored_bytes": geometry.stored_bytes(),
+        "bytes_per_second": geometry.source_bytes() as f64 / seconds,
+        "blocks": profile.blocks(),
+        "blocks_stored": report.live.len(),
+        "data": profile.data(),
+        "parity": profile.parity(),
+        "code": profile.code_name(),
+        "threshold": profile.threshold(),
+        "stores": count_stores,
+        "stores_survivable": report.stores_survivable,
+        "blocks_survivable": report.blocks_survivable,
+        "source_blake3": manifest.source_hash.to_string(),
+        "encrypted": false,
+        "reader": report.reader,
+        "simd": resources.level().name(),
+        "failed_stores": failed.collect::<Vec<_>>(),
+    });
+    Ok(Outcome { code, summary })
+}
+
+fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds: f64) {
+    let geometry = &report.manifest.geometry;
+    let (bytes, stored) = (geometry.source_bytes(), geometry.stored_bytes());
+    output.say(&format!(
+        "backed up {} ({}) in {seconds:.2} s, {}",
+        report.manifest.name,
+        size(bytes),
+        rate(bytes, seconds)
+    ));
+    let overhead = if bytes == 0 { 0.0 } else { (stored as f64 / bytes as f64 - 1.0) * 100.0 };
+    let stores_word = count(stores, "store");
+    output.say(&format!(
+        "  {} on {stores_word}: {} stored (+{overhead:.1} %)",
+        shape(geometry.profile()),
+        size(stored)
+    ));
+    output.say(&format!(
+        "  {}",
+        promise(Some(report.stores_survivable), Some(report.blocks_survivable), stores)
+    ));
+    output.say("  not encrypted: whoever can read a store can read the file");
+    for (store, error) in &report.failed {
+        output.say(&format!("  FAILED {store}: {}", chain(error)));
+    }
+    if !report.is_complete() {
+        let lost = report.live.blocks() - report.live.len();
+        output.say(&format!(
+            "  below target: {} of {} not stored",
+            lost,
+            count(report.live.blocks(), "block")
+        ));
+    }
+}
+
+pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
+    refuse_dash(&args.output, "writing to standard output")?;
+    let found = find(context, &args.id, &args.from).await?;
+    let resources = resources(&args.resources)?;
+    let (manifest, output) = (found.manifest.clone(), context.output);
+    let report = crate::restore::restore(
+        found,
+        &args.output,
+        args.force,
+        &resources,
+        &context.stop,
+        &context.progress,
+    )
+    .await?;
+    let (bytes, seconds) = (manifest.geometry.source_bytes(), context.seconds());
+    report_damages(output, &report.damages);
+    output.say(&format!(
+        "restored {} ({}) in {seconds:.2} s, {}",
+        args.output.display(),
+        size(bytes),
+        rate(bytes, seconds)
+    ));
+    let decoded = match report.decoded.len() {
+        0 => "none had to be computed".into(),
+        blocks => format!("{} computed", count(blocks, "data block")),
+    };
+    output.say(&format!(
+        "  {} read and verified, {decoded}; the whole matches its hash",
+        count(report.verified, "block")
+    ));
+    let summary = json!({
+        "id": manifest.id.to_string(),
+        "bytes": bytes,
+        "bytes_per_second": bytes as f64 / seconds,
+        "blocks": manifest.hashes.len(),
+        "blocks_verified": report.verified,
+        "blocks_decoded": report.decoded,
+        "blocks_damaged": blocks_of(&report.damages),
+        "source_blake3": manifest.source_hash.to_string(),
+        "simd": resources.level().name(),
+    });
+    Ok(Outcome { code: 0, summary })
+}
+
+pub(super) async fn ls(context: &Context, args: LsArgs) -> Result<Outcome, Error> {
+    let stores = Store::open_all(&context.registry, &args.stores, "ls")?;
+    let (mut seen, mut unreadable) = (Vec::<BackupId>::new(), 0);
+    context
+        .output
+        .result(&format!("{:<32}  {:<20}  {:>10}  {:<18}  NAME", "ID", "CREATED", "SIZE", "BLOCKS"));
+    for store in &stores {
+        for id in list_backups(store).await? {
+            if seen.contains(&id) {
+                continue;
+            }
+            let read = read_manifest(store, id).await.map_err(|error| chain(&error));
+            match read.and_then(|bytes| Manifest::from_bytes_of(id, &bytes).map_err(|error| chain(&error))) {
+                Ok(manifest) => {
+                    seen.push(id);
+                    list_one(context.output, &manifest);
+                }
+                Err(error) => {
+                    unreadable += 1;
+                    context.output.error(&format!("backup {id} in {}: {error}", store.url()));
+                }
+            }
+        }
+    }
+    // A manifest that cannot be read in any of these stores is damage that others may repair.
+    let code = if unreadable == 0 { 0 } else { 4 };
+    Ok(Outcome { code, summary: json!({ "backups": seen.len(), "manifests_unreadable": unreadable }) })
+}
+
+fn list_one(output: Output, manifest: &Manifest) {
+    let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
+    let blocks = format!("{}+{} {}", profile.data(), profile.parity(), profile.code_name());
+    let bytes = geometry.source_bytes();
+    let name = printable(&manifest.name);
+    output.result(&format!(
+        "{}  {:<20}  {:>10}  {blocks:<18}  {name}",
+        manifest.id,
+        time(manifest.created),
+        size(bytes)
+    ));
+    output.message(
+        "event",
+        json!({
+            "event": "backup",
+            "id": manifest.id.to_string(),
+            "name": manifest.name,
+            "created": time(manifest.created),
+            "bytes": bytes,
+            "data": profile.data(),
+            "parity": profile.parity(),
+            "code": profile.code_name(),
+        }),
+    );
+}
+
+pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, Error> {
+    let found = find(context, &args.id, &args.from).await?;
+    let (manifest, output) = (&found.manifest, context.output);
+    let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
+    let health = Health::as_listed(&found);
+    let modified = manifest.modified.map_or_else(|| "unknown".into(), time);
+    for (label, value) in [
+        ("id", manifest.id.to_string()),
+        ("name", printable(&manifest.name)),
+        ("size", format!("{} ({} bytes)", size(geometry.source_bytes()), geometry.source_bytes())),
+        ("created", time(manifest.created)),
+        ("modified", modified),
+        ("blake3", manifest.source_hash.to_string()),
+        ("code", shape(profile)),
+        ("stored", format!("{} in {}", size(geometry.stored_bytes()), count(profile.blocks(), "block"))),
+        ("encrypted", "no: whoever can read a store can read the file".into()),
+    ] {
+        output.result(&format!("{label:<10} {value}"));
+    }
+    for (store, blocks) in found.stores.iter().zip(&found.listed) {
+        output.result(&format!("{:<10} {}: {}", "store", store.url(), count(blocks.len(), "block")));
+        let blocks: Vec<usize> = blocks.iter().collect();
+        output.message("event", json!({ "event": "store", "store": store.url(), "blocks": blocks }));
+    }
+    let promise = promise(health.stores_survivable, health.blocks_survivable, found.stores.len());
+    output.result(&format!("{:<10} {promise} (as listed; `tanner verify` reads the blocks)", "survives"));
+    report_damages(output, &health.damages);
+    let mut summary = health_summary(&found, &health);
+    summary["name"] = json!(manifest.name);
+    summary["created"] = json!(time(manifest.created));
+    summary["source_blake3"] = json!(manifest.source_hash.to_string());
+    summary["encrypted"] = json!(false);
+    Ok(Outcome { code: 0, summary })
+}
+
+pub(super) async fn verify(context: &Context, args: FindArgs) -> Result<Outcome, Error> {
+    let found = find(context, &args.id, &args.from).await?;
+    let health = crate::verify::verify(found.clone(), &context.stop, &context.progress).await?;
+    report_damages(context.output, &health.damages);
+    let good = format!("{} of {} good", health.good.len(), count(health.good.blocks(), "block"));
+    let promise = promise(health.stores_survivable, health.blocks_survivable, found.stores.len());
+    context.output.result(&format!("{good}; {promise}"));
+    let code = match health.blocks_survivable {
+        None => 5,
+        Some(_) if health.damages.is_empty() && found.troubles.is_empty() => 0,
+        Some(_) => 4,
+    };
+    Ok(Outcome { code, summary: health_summary(&found, &health) })
+}
+
+fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
+    let profile = found.manifest.geometry.profile();
+    json!({
+        "id": found.manifest.id.to_string(),
+        "bytes": found.manifest.geometry.source_bytes(),
+        "stored_bytes": found.manifest.geometry.stored_bytes(),
+        "blocks": profile.blocks(),
+        "blocks_good": health.good.len(),
+        "blocks_damaged": blocks_of(&health.damages),
+        "data": profile.data(),
+        "parity": profile.parity(),
+        "code": profile.code_name(),
+        "threshold": profile.threshold(),
+        "stores": found.stores.len(),
+        "restorable": health.blocks_survivable.is_some(),
+        "blocks_survivable": health.blocks_survivable,
+        "stores_survivable": health.stores_survivable,
+    })
+}
+
+/// Finds the backup and tells what is wrong with stores.
+async fn find(context: &Context, id: &str, from: &[String]) -> Result<Found, Error> {
+    let id = id.parse()?;
+    let stores = Store::open_all(&context.registry, from, "--from")?;
+    let found = Found::open(stores, id).await?;
+    for trouble in &found.troubles {
+        context.output.say(&format!("store {}: {}", trouble.store, trouble.what));
+        context
+            .output
+            .message("event", json!({ "event": "trouble", "store": trouble.store, "what": trouble.what }));
+    }
+    Ok(found)
+}
+
+pub(super) fn report_damages(output: Output, damages: &[Damage]) {
+    for damage in damages {
+        output.say(&damage.to_string());
+        let event = json!({ "event": "damage", "block": damage.block, "store": damage.store, "what": damage.to_string() });
+        output.message("event", event);
+    }
+}
+
+fn blocks_of(damages: &[Damage]) -> Vec<usize> {
+    let mut blocks: Vec<usize> = damages.iter().map(|damage| damage.block).collect();
+    blocks.dedup();
+    blocks
+}
+
+fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
+    Ok(Arc::new(Resources::new(args.threads, args.memory.as_u64())?))
+}
+
+fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
+    if path.as_os_str() == "-" { Err(Error::NoStreams { what }) } else { Ok(()) }
+}
+
+fn shape(profile: &Profile) -> String {
+    let (k, m, n) = (profile.data(), profile.parity(), profile.blocks());
+    format!(
+        "{k}+{m} blocks by the {} code, any {} of {n} restore",
+        profile.code_name(),
+        profile.threshold().min(n)
+    )
+}
+
+fn promise(stores_survivable: Option<usize>, blocks_survivable: Option<usize>, stores: usize) -> String {
+    match (stores_survivable, blocks_survivable) {
+        (Some(lost_stores), Some(lost_blocks)) => {
+            let of_stores = match lost_stores {
+                0 => "no store may be lost".into(),
+                lost => format!("any {lost} of {} may be lost", count(stores, "store")),
+            };
+            format!("{of_stores}; any {} may be lost", count(lost_blocks, "block"))
+        }
+        _ => "NOT RESTORABLE from these stores".into(),
+    }
+}
+
+/// A name from a manifest, without control characters that a terminal would obey.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,143 @@
+//! The command line: arguments as typed become one library call, its outcome becomes words, JSON and an exit
+//! code.
+
+mod args;
+mod commands;
+mod output;
+mod ticker;
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use serde_json::{Value, json};
+use tanner_transports::Registry;
+
+use self::args::{Cli, Command};
+use self::output::Output;
+use self::ticker::Ticker;
+use crate::error::Error;
+use crate::fetch::chain;
+use crate::progress::Progress;
+use crate::resources::Stop;
+
+/// Runs the program with these arguments and the transports that tanner brings.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    run_with(args, Registry::default())
+}
+
+/// Runs the program with a registry of transports of your own.
+pub fn run_with(args: impl IntoIterator<Item = OsString>, registry: Registry) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error, args.iter().any(|arg| arg == "--json")),
+    };
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tanner-io").build();
+    let runtime = runtime.expect("the system starts a handful of threads");
+    let code = runtime.block_on(execute(cli, registry));
+    // What is still under way was either abandoned or is being cleaned up; neither may hold the exit up.
+    runtime.shutdown_background();
+    ExitCode::from(code)
+}
+
+/// What a command came to: an exit code and the fields of its summary.
+struct Outcome {
+    code: u8,
+    summary: Value,
+}
+
+/// What every command is given.
+struct Context {
+    registry: Registry,
+    output: Output,
+    progress: Arc<Progress>,
+    stop: Stop,
+    began: Instant,
+}
+
+impl Context {
+    fn seconds(&self) -> f64 {
+        self.began.elapsed().as_secs_f64()
+    }
+}
+
+async fn execute(cli: Cli, registry: Registry) -> u8 {
+    let output = Output { json: cli.json, quiet: cli.quiet };
+    let context =
+        Context { registry, output, progress: Arc::default(), stop: Stop::default(), began: Instant::now() };
+    watch_signals(&context.stop);
+    let ticker = Ticker::start(cli.progress, cli.progress_interval, output, &context.progress);
+    let (name, result) = match cli.command {
+        Command::Backup(args) => ("backup", commands::backup(&context, args).await),
+        Command::Restore(args) => ("restore", commands::restore(&context, args).await),
+        Command::Ls(args) => ("ls", commands::ls(&context, args).await),
+        Command::Show(args) => ("show", commands::show(&context, args).await),
+        Command::Verify(args) => ("verify", commands::verify(&context, args).await),
+    };
+    drop(ticker);
+    let outcome = result.unwrap_or_else(|error| failed(output, &error));
+    let mut summary = json!({ "command": name, "exit_code": outcome.code, "seconds": context.seconds() });
+    if let (Value::Object(summary), Value::Object(fields)) = (&mut summary, outcome.summary) {
+        summary.extend(fields);
+    }
+    output.message("summary", summary);
+    outcome.code
+}
+
+fn failed(output: Output, error: &Error) -> Outcome {
+    if let Error::NotRecoverable { damages, .. } = error {
+        commands::report_damages(output, damages);
+    }
+    let line = chain(error);
+    output.error(&line);
+    Outcome { code: error.exit_code(), summary: json!({ "error": line }) }
+}
+
+/// Wrong arguments, or a question for help.
+fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let code = if asked { 0 } else { 2 };
+    if json && !asked {
+        let output = Output { json, quiet: false };
+        let line = error.render().to_string();
+        let line = line.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        output.error(line);
+        output.message("summary", json!({ "exit_code": code, "error": line }));
+    } else {
+        // Nobody is left to tell if this fails.
+        let _ = error.print();
+        let _ = std::io::stdout().flush();
+    }
+    ExitCode::from(code)
+}
+
+/// The first signal asks the run to stop, the second ends it at once. Neither leaves anything visible.
+fn watch_signals(stop: &Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let Ok(mut signals) = signal(kind) else { continue };
+        let number = u8::try_from(kind.as_raw_value()).expect("SIGINT is 2, SIGTERM 15");
+        let stop = stop.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            stop.request(number);
+            signals.recv().await;
+            std::process::exit(128 + i32::from(number));
+        });
+    }
+}
+
+/// Every block under way holds a descriptor; the usual soft limit of 1024 is below what wide shapes need.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // If the system refuses, opening the blocks says what is wrong.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

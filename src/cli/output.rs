@@ -1,0 +1,86 @@
+//! What a run prints: words for people on standard error, results and JSON lines on standard output.
+
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+use bytesize::ByteSize;
+use serde_json::{Map, Value, json};
+
+/// Where words and objects go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Output {
+    pub(super) json: bool,
+    pub(super) quiet: bool,
+}
+
+impl Output {
+    /// A line for people.
+    pub(super) fn say(self, line: &str) {
+        if !self.json && !self.quiet {
+            // Whoever closed standard error does not want to hear about it.
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
+    /// A line of the result, for people and pipes.
+    pub(super) fn result(self, line: &str) {
+        if !self.json {
+            print_line(line);
+        }
+    }
+
+    /// An object of the JSON contract; `fields` is an object.
+    pub(super) fn message(self, message_type: &str, fields: Value) {
+        if !self.json {
+            return;
+        }
+        let mut message = Map::new();
+        message.insert("v".into(), json!(1));
+        message.insert("ts".into(), json!(humantime::format_rfc3339_millis(SystemTime::now()).to_string()));
+        message.insert("message_type".into(), json!(message_type));
+        if let Value::Object(fields) = fields {
+            message.extend(fields);
+        }
+        print_line(&Value::Object(message).to_string());
+    }
+
+    /// What went wrong.
+    pub(super) fn error(self, error: &str) {
+        if self.json {
+            self.message("error", json!({ "error": error }));
+        } else {
+            let _ = writeln!(io::stderr(), "tanner: {error}");
+        }
+    }
+}
+
+fn print_line(line: &str) {
+    // A reader that has seen enough closes the pipe; that is success.
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// Bytes for people.
+pub(super) fn size(bytes: u64) -> String {
+    ByteSize(bytes).display().iec().to_string()
+}
+
+/// Bytes a second for people, in GB/s.
+pub(super) fn rate(bytes: u64, seconds: f64) -> String {
+    format!("{:.2} GB/s", bytes as f64 / seconds.max(1e-9) / 1e9)
+}
+
+/// A number and its noun.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+/// Seconds since 1970 for people.
+pub(super) fn time(seconds: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH.checked_add(std::time::Duration::from_secs(seconds));
+    // The formatter knows the years up to 9999.
+    let known = time.filter(|_| seconds < 253_402_300_800);
+    known.map_or_else(
+        || format!("{seconds} s after 1970"),
+        |time| humantime::format_rfc3339_seconds(time).to_string(),
+    )
+}

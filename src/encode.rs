@@ -1,0 +1,191 @@
+//! The encoding pass: source → chunk → parity → block hashes → hands of the stores, once through.
+//!
+//! The reader fills one chunk while the one before is encoded. All of it runs on its own threads; `Bytes`
+//! in bounded channels lead to the stores.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use blake3::{Hash, Hasher};
+use bytes::Bytes;
+use rayon::prelude::*;
+use tanner_kernels::{Arena, Bound, Codec, Stores};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+use crate::geometry::{Chunk, Geometry};
+use crate::hash::PieceHasher;
+use crate::pool::{Pool, Pooled};
+use crate::resources::{Resources, Stop};
+use crate::source::Source;
+
+/// What a pass needs besides the source.
+pub(crate) struct Pass<'a> {
+    pub(crate) source: &'a Source,
+    pub(crate) codec: &'a Codec,
+    pub(crate) geometry: Geometry,
+    pub(crate) resources: &'a Resources,
+    pub(crate) stop: &'a Stop,
+    /// Called with the source bytes of each chunk that is done.
+    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// What a pass found out.
+pub(crate) struct Hashes {
+    pub(crate) blocks: Vec<Hash>,
+    pub(crate) source: Hash,
+}
+
+/// A chunk whose data streams are filled.
+struct Filled {
+    chunk: Chunk,
+    buffer: Pooled,
+}
+
+/// Steps in a chunk and buffers in a pool, as the memory allows.
+struct Plan {
+    bound: Bound,
+    chunk_steps: u64,
+    buffers: usize,
+}
+
+impl Pass<'_> {
+    /// Runs the pass, on threads of its own. Block b goes to `sinks[b]`; a sink that closed lost its block.
+    pub(crate) fn run(&self, sinks: &[mpsc::Sender<Bytes>]) -> Result<Hashes, Error> {
+        let plan = self.plan()?;
+        let pool = Pool::new(&plan.bound, plan.buffers);
+        let (filled, chunks) = sync_channel(1);
+        std::thread::scope(|scope| {
+            let (bound, chunk_steps) = (&plan.bound, plan.chunk_steps);
+            let reader = scope.spawn(move || self.read(&pool, chunk_steps, &filled));
+            let hashes = self.resources.threads().install(move || self.encode(bound, chunks, sinks));
+            reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            self.source.check_unchanged()?;
+            hashes
+        })
+    }
+
+    fn plan(&self) -> Result<Plan, Error> {
+        let profile = self.geometry.profile();
+        let (unit, depth) = (profile.unit(), profile.depth());
+        // Chunks begin at phase 0 and, where pieces are hashed, at whole KiB.
+        let multiple = self.codec.code().phases().len().next_multiple_of(16);
+        let frame = usize::try_from(self.geometry.frame_steps_max()).expect("frames hold 32 bits");
+        let wanted = CHUNK_STEPS_MAX.next_multiple_of(multiple).min(frame);
+        // Symbols below a cache line occur in sources so small that one chunk takes them whole.
+        let least = if unit == 64 { multiple.min(frame) } else { frame };
+        let stream_bytes = |steps: usize| (depth + steps + depth) * unit;
+        let needed = |steps| {
+            Arena::bytes_for(profile.blocks(), stream_bytes(steps))
+                .map_or(u64::MAX, |bytes| (bytes * BUFFERS) as u64)
+        };
+        let spare = self.resources.buffer_bytes().checked_sub(needed(least));
+        let Some(spare) = spare else { return Err(self.resources.too_little(needed(least))) };
+        let more = usize::try_from(spare).unwrap_or(usize::MAX) / (profile.blocks() * BUFFERS * unit);
+        let steps = if least + more >= wanted { wanted } else { least + more / multiple * multiple };
+        let bound = Bound::new(self.codec.encoder(), stream_bytes(steps), unit)
+            .map_err(|_| self.resources.too_little(needed(least)))?;
+        Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers: BUFFERS })
+    }
+
+    /// Fills chunk after chunk. Each source byte is read here, once.
+    fn read(&self, pool: &Pool, chunk_steps: u64, filled: &SyncSender<Filled>) -> Result<(), Error> {
+        let profile = self.geometry.profile();
+        let (data, unit, depth) = (profile.data(), profile.unit(), profile.depth());
+        let mut history = vec![0; data * depth * unit];
+        for chunk in self.geometry.chunks(chunk_steps) {
+            self.stop.check()?;
+            let mut buffer = pool.take();
+            if chunk.start == 0 {
+                history.fill(0);
+            }
+            let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
+            let first = chunk.frame.start + chunk.start;
+            for (block, stream) in buffer.arena().streams_mut().take(data).enumerate() {
+                let (before, rest) = stream.split_at_mut(depth * unit);
+                let range = self.geometry.data_steps(block, first..first + chunk.steps);
+                let (now, after) =
+                    rest.split_at_mut(usize::try_from(range.end - range.start).expect("in memory"));
+                self.source.read(range.start, now)?;
+                after.fill(0);
+                // The next chunk looks back into this one by D symbols.
+                if depth > 0 {
+                    let history = &mut history[block * depth * unit..][..depth * unit];
+                    before.copy_from_slice(history);
+                    history.copy_from_slice(&stream[steps * unit..][..depth * unit]);
+                }
+            }
+            if filled.send(Filled { chunk, buffer }).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode(
+        &self,
+        bound: &Bound,
+        chunks: Receiver<Filled>,
+        sinks: &[mpsc::Sender<Bytes>],
+    ) -> Result<Hashes, Error> {
+        let profile = self.geometry.profile();
+        let (unit, depth) = (profile.unit(), profile.depth());
+        let mut source = PieceHasher::new(self.geometry.source_bytes(), self.geometry.is_kib_aligned());
+        let mut blocks = vec![Hasher::new(); profile.blocks()];
+
+        for Filled { chunk, mut buffer } in chunks {
+            let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
+            let tail = if chunk.ends_frame() { depth } else { 0 };
+            let parts = bound.split(
+                buffer.arena(),
+                depth,
+                0..steps + tail,
+                self.resources.thread_count(),
+                Stores::Cached,
+            );
+            parts.into_par_iter().for_each(|part| part.run(self.resources.level()));
+
+            let buffer = buffer.freeze();
+            let first = chunk.frame.start + chunk.start;
+            let slices: Vec<(Bytes, PieceHasher)> = blocks
+                .par_iter_mut()
+                .enumerate()
+                .map(|(block, hasher)| {
+                    let start = depth * unit;
+                    let range = self.geometry.data_steps(block, first..first + chunk.steps);
+                    let is_data = block < profile.data();
+                    let bytes =
+                        if is_data { range.end - range.start } else { ((steps + tail) * unit) as u64 };
+                    let end = start + usize::try_from(bytes).expect("a chunk is in memory");
+                    let slice = &buffer.stream(block)[start..end];
+                    hasher.update(slice);
+                    let mut branch = source.branch();
+                    if is_data {
+                        branch.add(range.start, slice);
+                    }
+                    (buffer.slice(block, start..end), branch)
+                })
+                .collect();
+            let mut data_bytes = 0;
+            for (block, (slice, branch)) in slices.into_iter().enumerate() {
+                source.join(branch);
+                data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
+                if !slice.is_empty() {
+                    // A store that failed closed its sink; its block is lost, the pass goes on.
+                    let _ = sinks[block].blocking_send(slice);
+                }
+            }
+            (self.progress)(data_bytes);
+        }
+        let incomplete =
+            || self.stop.check().err().unwrap_or(Error::WrongHash { what: "an incomplete pass".into() });
+        Ok(Hashes {
+            blocks: blocks.iter().map(Hasher::finalize).collect(),
+            source: source.finish().ok_or_else(incomplete)?,
+        })
+    }
+}
+
+/// 256 KiB of each block: enough for one write, little enough for the third-level cache.
+const CHUNK_STEPS_MAX: usize = 4096;
+/// One that is read, one encoded, and the rest in the hands of the stores.
+const BUFFERS: usize = 6;

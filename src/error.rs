@@ -1,0 +1,190 @@
+//! What can go wrong, and the exit code that says so.
+
+use std::io;
+use std::path::PathBuf;
+
+use tanner_kernels::{LevelError, ProfileError};
+use tanner_transports::TransportError;
+use thiserror::Error;
+
+use crate::fetch::Damage;
+use crate::id::{BackupId, IdError};
+use crate::manifest::ManifestError;
+
+/// Everything that ends a run without success. [`Error::exit_code`] is part of the command line's contract.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Nothing to read from or to write to.
+    #[error("no store was named: give at least one with {flag} DIR")]
+    NoStore {
+        /// The flag that names stores.
+        flag: &'static str,
+    },
+    /// The same store twice: losing it would lose both.
+    #[error("store {url} was named twice: its loss would count once in the promise and twice in fact")]
+    StoreTwice {
+        /// The store.
+        url: String,
+    },
+    /// The shape is not one.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// The SIMD level asked for cannot be used.
+    #[error(transparent)]
+    Level(#[from] LevelError),
+    /// Text is no backup id.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// The memory allowed is too little for the shape.
+    #[error("--memory {allowed} is too little for this shape: it needs at least {needed} bytes")]
+    Memory {
+        /// Bytes allowed.
+        allowed: u64,
+        /// Bytes needed.
+        needed: u64,
+    },
+    /// A dash where a file belongs.
+    #[error("`-`: {what} is not supported yet; for a file of that name, write ./-")]
+    NoStreams {
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// A source that is not a regular file.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A source beyond all bounds.
+    #[error("{} has {bytes} bytes: {} are the most", path.display(), crate::geometry::SOURCE_BYTES_MAX)]
+    SourceTooLarge {
+        /// The path.
+        path: PathBuf,
+        /// Its bytes.
+        bytes: u64,
+    },
+    /// The source cannot be read.
+    #[error("cannot read {}", path.display())]
+    Source {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The source changed while it was read; nothing was stored.
+    #[error("{} changed while it was read ({how}): nothing was stored", path.display())]
+    SourceChanged {
+        /// The path.
+        path: PathBuf,
+        /// What gave it away.
+        how: &'static str,
+    },
+    /// The file to restore to is there already.
+    #[error("{} exists: name another file, or allow it to be replaced with --force", path.display())]
+    OutputExists {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The restored file cannot be written.
+    #[error("cannot write {}", path.display())]
+    Output {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The staged output of a restore failed under us.
+    #[error("cannot read or write the staged output of backup {id}")]
+    Staged {
+        /// The backup.
+        id: BackupId,
+        /// Why.
+        source: io::Error,
+    },
+    /// A store cannot be opened or does not answer.
+    #[error(transparent)]
+    Store(#[from] TransportError),
+    /// No store has a manifest of this backup.
+    #[error("no store has backup {id}: looked at {stores}")]
+    NoSuchBackup {
+        /// The id.
+        id: BackupId,
+        /// Where it was looked for.
+        stores: String,
+    },
+    /// Stores have manifests of this backup, but none that can be read.
+    #[error("no readable manifest of backup {id}: {what}")]
+    NoManifest {
+        /// The id.
+        id: BackupId,
+        /// What is wrong with the copies.
+        what: String,
+        /// What is wrong with the first one.
+        source: ManifestError,
+    },
+    /// Too few good blocks.
+    #[error(
+        "backup {id} cannot be restored from these stores: {good} good blocks, {missing} more of any of the others are needed"
+    )]
+    NotRecoverable {
+        /// The id.
+        id: BackupId,
+        /// Blocks that were found and verified.
+        good: usize,
+        /// How many more blocks always suffice.
+        missing: usize,
+        /// What is wrong with those that could not be used.
+        damages: Vec<Damage>,
+    },
+    /// All blocks verified and still the whole does not match its hash.
+    #[error("the restored bytes of {what} do not match their hash: nothing was written")]
+    WrongHash {
+        /// What was compared.
+        what: String,
+    },
+    /// Too many stores failed for the backup to be restorable; what was written was taken back.
+    #[error("only {stored} of {blocks} blocks could be stored and {needed} are needed: nothing is kept")]
+    Quorum {
+        /// Blocks stored.
+        stored: usize,
+        /// All blocks.
+        blocks: usize,
+        /// How many always suffice.
+        needed: usize,
+        /// The first failure.
+        source: TransportError,
+    },
+    /// Stopped by a signal; nothing was stored or written.
+    #[error("stopped by signal {signal}: nothing was stored or written")]
+    Stopped {
+        /// The signal's number.
+        signal: u8,
+    },
+}
+
+impl Error {
+    /// The exit code of a run that ends with this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoStore { .. }
+            | Self::StoreTwice { .. }
+            | Self::Profile(_)
+            | Self::Level(_)
+            | Self::Id(_)
+            | Self::Memory { .. }
+            | Self::NoStreams { .. }
+            | Self::NotAFile { .. }
+            | Self::SourceTooLarge { .. }
+            | Self::OutputExists { .. }
+            | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
+            Self::NotRecoverable { .. } | Self::NoManifest { .. } | Self::WrongHash { .. } => 5,
+            Self::Quorum { .. } => 6,
+            Self::SourceChanged { .. } => 7,
+            Self::NoSuchBackup { .. } | Self::Store(TransportError::Missing { .. }) => 10,
+            Self::Stopped { signal } => 128 + signal,
+            Self::Source { .. } | Self::Output { .. } | Self::Staged { .. } | Self::Store(_) => 1,
+        }
+    }
+}

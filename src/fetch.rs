@@ -1,0 +1,324 @@
+//! Finding a backup in its stores, and reading blocks that are checked before anybody uses them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use blake3::Hasher;
+use bytes::{Buf, Bytes};
+use futures_util::{StreamExt, TryStreamExt};
+use tanner_kernels::{BlockSet, Codec};
+use tanner_transports::{ByteStream, TransportError};
+use tokio::runtime::Handle;
+
+use crate::error::Error;
+use crate::id::BackupId;
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError};
+use crate::store::{MANIFEST, Store, block_name, manifest_name};
+
+/// A backup as it lies in its stores.
+#[derive(Clone)]
+pub struct Found {
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its codec.
+    pub codec: Arc<Codec>,
+    /// The stores it was looked for in.
+    pub stores: Vec<Store>,
+    /// For each store, the blocks that it lists.
+    pub listed: Vec<BlockSet>,
+    /// Stores that could not be listed, or whose copy of the manifest is missing, unreadable or different.
+    pub troubles: Vec<Trouble>,
+}
+
+/// Something wrong with a store.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// The store's URL.
+    pub store: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// A copy of a block that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// The block.
+    pub block: usize,
+    /// The store's URL; none if no store has the block.
+    pub store: Option<String>,
+    /// What is wrong.
+    pub kind: DamageKind,
+}
+
+/// What is wrong with a copy of a block.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DamageKind {
+    /// No store has it.
+    Missing,
+    /// Its length is wrong.
+    Length {
+        /// Bytes that it should have.
+        wanted: u64,
+        /// Bytes that it has.
+        got: u64,
+    },
+    /// Its bytes are not those that were stored.
+    Hash,
+    /// It cannot be read.
+    Unreadable(String),
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.block)?;
+        self.store.iter().try_for_each(|store| write!(f, " in {store}"))?;
+        match &self.kind {
+            DamageKind::Missing => write!(f, " is missing"),
+            DamageKind::Length { wanted, got } => write!(f, " has {got} bytes instead of {wanted}"),
+            DamageKind::Hash => write!(f, " is damaged: its hash is wrong"),
+            DamageKind::Unreadable(error) => write!(f, " cannot be read: {error}"),
+        }
+    }
+}
+
+/// Copies of the manifest, the same bytes counted together.
+type Copies = BTreeMap<Vec<u8>, (Manifest, Vec<usize>)>;
+
+impl Found {
+    /// Looks for backup `id` in the stores.
+    ///
+    /// # Errors
+    /// If no store has it, or no copy of its manifest can be read.
+    pub async fn open(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
+        let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), Vec::new());
+        let trouble = |store: &Store, what: String| Trouble { store: store.url().to_owned(), what };
+        for (index, store) in stores.iter().enumerate() {
+            match read_manifest(store, id).await {
+                Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
+                    Ok(manifest) => copies.entry(bytes).or_insert((manifest, Vec::new())).1.push(index),
+                    Err(error) => {
+                        troubles.push(trouble(store, format!("its manifest cannot be read: {error}")));
+                        unreadable.push(error);
+                    }
+                },
+                Err(TransportError::Missing { .. }) => {
+                    troubles.push(trouble(store, "it has no manifest of this backup".into()))
+                }
+                Err(error) => troubles.push(trouble(store, chain(&error))),
+            }
+        }
+        // Of copies that differ, the one that most stores have.
+        let Some((manifest, holders)) = copies.into_values().max_by_key(|(_, holders)| holders.len()) else {
+            return Err(no_manifest(id, unreadable, &troubles, &stores));
+        };
+        for (index, store) in stores.iter().enumerate() {
+            if !holders.contains(&index) && troubles.iter().all(|trouble| trouble.store != store.url()) {
+                troubles.push(trouble(store, "its manifest differs from the other stores'".into()));
+            }
+        }
+        let mut listed = Vec::new();
+        for store in &stores {
+            let blocks = list_blocks(store, id, manifest.hashes.len()).await;
+            listed.push(blocks.unwrap_or_else(|error| {
+                if !matches!(error, TransportError::Missing { .. }) {
+                    troubles.push(trouble(store, chain(&error)));
+                }
+                BlockSet::none(manifest.hashes.len())
+            }));
+        }
+        let codec = Arc::new(Codec::new(*manifest.geometry.profile()));
+        Ok(Self { manifest, codec, stores, listed, troubles })
+    }
+
+    /// Blocks that need no store, because the source ends before they begin.
+    #[must_use]
+    pub fn empty_blocks(&self) -> BlockSet {
+        let mut empty = BlockSet::none(self.manifest.hashes.len());
+        let geometry = &self.manifest.geometry;
+        (0..empty.blocks())
+            .filter(|&block| geometry.block_bytes(block) == 0)
+            .for_each(|block| empty.insert(block));
+        empty
+    }
+
+    /// Blocks that some store lists, or that need none.
+    #[must_use]
+    pub fn live(&self) -> BlockSet {
+        let mut live = self.empty_blocks();
+        self.listed.iter().flat_map(BlockSet::iter).for_each(|block| live.insert(block));
+        live
+    }
+
+    /// Reads a block from the first store that has it right, and hands its pieces to `sink` as they come; they are
+    /// good only if this returns a store. What is wrong with other copies goes to `damages`.
+    ///
+    /// # Errors
+    /// What `sink` fails with.
+    pub(crate) fn fetch(
+        &self,
+        block: usize,
+        io: &Handle,
+        damages: &mut Vec<Damage>,
+        mut sink: impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<Option<usize>, Error> {
+        let holders = (0..self.stores.len()).filter(|&store| self.listed[store].contains(block));
+        let mut tried = false;
+        for store in holders {
+            tried = true;
+            match self.fetch_from(block, store, io, &mut sink)? {
+                None => return Ok(Some(store)),
+                Some(kind) => {
+                    damages.push(Damage { block, store: Some(self.stores[store].url().to_owned()), kind })
+                }
+            }
+        }
+        if !tried {
+            damages.push(Damage { block, store: None, kind: DamageKind::Missing });
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn fetch_from(
+        &self,
+        block: usize,
+        store: usize,
+        io: &Handle,
+        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
+    ) -> Result<Option<DamageKind>, Error> {
+        let transport = &self.stores[store].transport;
+        let name = block_name(self.manifest.id, block);
+        let wanted = self.manifest.geometry.block_bytes(block);
+        let opened = io.block_on(async {
+            let got = transport.stat(&name).await?.length;
+            Ok(if got == wanted { Ok(transport.get(&name, 0..wanted).await?) } else { Err(got) })
+        });
+        let mut pieces = match opened {
+            Ok(Ok(pieces)) => pieces,
+            Ok(Err(got)) => return Ok(Some(DamageKind::Length { wanted, got })),
+            Err(error) => return Ok(Some(DamageKind::Unreadable(chain::<TransportError>(&error)))),
+        };
+        let (mut hasher, mut offset) = (Hasher::new(), 0);
+        while let Some(piece) = io.block_on(pieces.next()) {
+            let piece = match piece {
+                Ok(piece) => piece,
+                Err(TransportError::Truncated { got, .. }) => {
+                    return Ok(Some(DamageKind::Length { wanted, got }));
+                }
+                Err(error) => return Ok(Some(DamageKind::Unreadable(chain(&error)))),
+            };
+            if piece.len() as u64 > wanted - offset {
+                return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
+            }
+            hasher.update(&piece);
+            sink(offset, &piece)?;
+            offset += piece.len() as u64;
+        }
+        let good = offset == wanted && hasher.finalize() == self.manifest.hashes[block];
+        Ok((!good).then_some(DamageKind::Hash))
+    }
+
+    /// A range of a block that verified before, front to back.
+    pub(crate) fn read_range(
+        &self,
+        block: usize,
+        store: usize,
+        range: Range<u64>,
+        io: &Handle,
+    ) -> Result<RangeReader, TransportError> {
+        let transport = &self.stores[store].transport;
+        let pieces = io.block_on(transport.get(&block_name(self.manifest.id, block), range))?;
+        Ok(RangeReader { pieces, piece: Bytes::new(), io: io.clone() })
+    }
+}
+
+/// Reads a stream of pieces in whatever portions are wanted.
+pub(crate) struct RangeReader {
+    pieces: ByteStream,
+    piece: Bytes,
+    io: Handle,
+}
+
+impl RangeReader {
+    /// Fills as much of `into` as the range still has; what is left of it stays as it is.
+    pub(crate) fn read(&mut self, mut into: &mut [u8]) -> Result<(), TransportError> {
+        while !into.is_empty() {
+            if self.piece.is_empty() {
+                let Some(piece) = self.io.block_on(self.pieces.try_next())? else { break };
+                self.piece = piece;
+            }
+            let count = self.piece.len().min(into.len());
+            let (now, later) = into.split_at_mut(count);
+            self.piece.copy_to_slice(now);
+            into = later;
+        }
+        Ok(())
+    }
+}
+
+/// The manifest's bytes, as the store has them.
+pub(crate) async fn read_manifest(store: &Store, id: BackupId) -> Result<Vec<u8>, TransportError> {
+    let name = manifest_name(id);
+    let length = store.transport.stat(&name).await?.length;
+    if length > MANIFEST_BYTES_MAX as u64 {
+        // Too long to be one; the head is enough to say so.
+        return Ok(vec![0; MANIFEST_BYTES_MAX + 1]);
+    }
+    let pieces: Vec<Bytes> = store.transport.get(&name, 0..length).await?.try_collect().await?;
+    Ok(pieces.concat())
+}
+
+async fn list_blocks(store: &Store, id: BackupId, blocks: usize) -> Result<BlockSet, TransportError> {
+    let mut listed = BlockSet::none(blocks);
+    let mut names = store.transport.list(&id.to_string()).await?;
+    while let Some(name) = names.try_next().await? {
+        let block = name.part().parse().ok().filter(|&block: &usize| block < blocks);
+        // Only the one canonical spelling is a block.
+        block
+            .filter(|block| block.to_string() == name.part())
+            .into_iter()
+            .for_each(|block| listed.insert(block));
+    }
+    Ok(listed)
+}
+
+/// The ids of all backups that a store has a manifest of, ascending.
+///
+/// # Errors
+/// If the store cannot be listed.
+pub async fn list_backups(store: &Store) -> Result<Vec<BackupId>, TransportError> {
+    let mut ids = Vec::new();
+    let mut names = store.transport.list("").await?;
+    while let Some(name) = names.try_next().await? {
+        let id = name.prefix().filter(|_| name.part() == MANIFEST).map(str::parse::<BackupId>);
+        ids.extend(id.and_then(Result::ok));
+    }
+    ids.sort_unstable();
+    Ok(ids)
+}
+
+fn no_manifest(
+    id: BackupId,
+    unreadable: Vec<ManifestError>,
+    troubles: &[Trouble],
+    stores: &[Store],
+) -> Error {
+    let what = troubles
+        .iter()
+        .map(|trouble| format!("{}: {}", trouble.store, trouble.what))
+        .collect::<Vec<_>>()
+        .join("; ");
+    match unreadable.into_iter().next() {
+        Some(source) => Error::NoManifest { id, what, source },
+        None => {
+            Error::NoSuchBackup { id, stores: stores.iter().map(Store::url).collect::<Vec<_>>().join(", ") }
+        }
+    }
+}
+
+/// An error and all its causes, on one line.
+pub fn chain<E: std::error::Error>(error: &E) -> String {
+    let causes = std::iter::successors(error.source(), |error| error.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

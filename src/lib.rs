@@ -1,0 +1,52 @@
+//! tanner backs up very large files to places that may fail or lie.
+//!
+//! A file is read once, front to back in all its data blocks at a time, encoded into k data and m parity blocks
+//! by an LDPC code that runs along the whole file, hashed in the same pass, and streamed to stores. Any k
+//! blocks (or k+1, by the code) bring it back.
+//!
+//! The data flows one way:
+//!
+//! ```text
+//! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ backup (one stream a block) ─▶ transports
+//! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
+//! ```
+//!
+#![doc = concat!("# The format\n\n", "The bytes that a backup is stored as are laid down in [`format`].")]
+
+mod backup;
+pub mod cli;
+mod decode;
+mod encode;
+mod error;
+mod fetch;
+mod geometry;
+mod hash;
+mod id;
+mod manifest;
+mod parallel;
+mod pool;
+mod progress;
+mod resources;
+mod restore;
+mod scheduler;
+mod source;
+mod store;
+mod verify;
+
+#[doc = include_str!("format.md")]
+pub mod format {}
+
+pub use backup::{Backup, BackupReport};
+pub use error::Error;
+pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups};
+pub use geometry::{Chunk, Frame, Geometry, SOURCE_BYTES_MAX};
+pub use hash::PieceHasher;
+pub use id::{BackupId, IdError};
+pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, NAME_BYTES_MAX};
+pub use progress::Progress;
+pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
+pub use restore::{RestoreReport, restore};
+pub use scheduler::{Even, Policy, stores_survivable};
+pub use source::{IoMode, Source};
+pub use store::Store;
+pub use verify::{Health, verify};

@@ -1,0 +1,106 @@
+//! Which store gets which block, and what the loss of stores would mean. No I/O and no clock.
+
+use tanner_kernels::{BlockSet, Codec};
+
+/// A way to place blocks on stores.
+pub trait Policy {
+    /// The store of each of `blocks` blocks, as an index below `stores`, which is at least 1.
+    fn place(&self, blocks: usize, stores: usize) -> Vec<usize>;
+}
+
+/// Block b goes to store b mod s: every store gets its share of data and of parity.
+#[derive(Clone, Copy, Debug)]
+pub struct Even;
+
+impl Policy for Even {
+    fn place(&self, blocks: usize, stores: usize) -> Vec<usize> {
+        (0..blocks).map(|block| block % stores).collect()
+    }
+}
+
+/// How many stores may be lost, whichever they are, with the backup still restorable: decided by the real code
+/// on what would be left. `held[s]` are the blocks that store s holds; a block may be on several stores.
+/// `None` if the backup cannot be restored even now.
+#[must_use]
+pub fn stores_survivable(codec: &Codec, always: &BlockSet, held: &[BlockSet]) -> Option<usize> {
+    let mut checks_left = CHECKS_MAX;
+    let mut survives = |lost: &[usize]| {
+        let mut live = always.clone();
+        let kept = held.iter().enumerate().filter(|(store, _)| !lost.contains(store));
+        kept.flat_map(|(_, blocks)| blocks.iter()).for_each(|block| live.insert(block));
+        // Past the budget the threshold decides alone: never more is promised than the code keeps.
+        if checks_left == 0 {
+            return live.len() >= codec.profile().threshold();
+        }
+        checks_left -= 1;
+        codec.recoverable(&live).is_some()
+    };
+    (0..held.len()).take_while(|&count| all_subsets(held.len(), count, &mut survives)).last()
+}
+
+/// Whether `holds` for every set of `count` out of `of`.
+fn all_subsets(of: usize, count: usize, holds: &mut impl FnMut(&[usize]) -> bool) -> bool {
+    let mut set: Vec<usize> = (0..count).collect();
+    loop {
+        if !holds(&set) {
+            return false;
+        }
+        // The last place that can still move up takes all behind it along.
+        let Some(place) = (0..count).rev().find(|&place| set[place] < of - count + place) else {
+            return true;
+        };
+        let next = set[place] + 1;
+        set[place..].iter_mut().zip(next..).for_each(|(item, value)| *item = value);
+    }
+}
+
+/// Decode plans worth computing for one promise.
+const CHECKS_MAX: usize = 2000;
+
+#[cfg(test)]
+mod tests {
+    use tanner_kernels::{BlockSet, Codec, Profile};
+
+    use super::{Even, Policy, all_subsets, stores_survivable};
+
+    fn survivable(k: u64, m: u64, stores: usize) -> Option<usize> {
+        let codec = Codec::new(Profile::for_source(k, m, 1 << 30).unwrap());
+        let blocks = codec.profile().blocks();
+        let mut held = vec![BlockSet::none(blocks); stores];
+        Even.place(blocks, stores)
+            .into_iter()
+            .enumerate()
+            .for_each(|(block, store)| held[store].insert(block));
+        stores_survivable(&codec, &BlockSet::none(blocks), &held)
+    }
+
+    #[test]
+    fn all_subsets_are_asked_once() {
+        let mut seen = std::collections::BTreeSet::new();
+        assert!(all_subsets(6, 3, &mut |set| seen.insert(set.to_vec())));
+        assert_eq!(seen.len(), 20);
+        assert!(all_subsets(4, 0, &mut <[usize]>::is_empty));
+    }
+
+    /// A promise that the code does not keep is the worst thing that a backup can print.
+    #[test]
+    fn the_promise_is_what_the_placement_keeps() {
+        assert_eq!(survivable(10, 5, 5), Some(1)); // 3 blocks on each
+        assert_eq!(survivable(10, 5, 15), Some(5));
+        assert_eq!(survivable(10, 5, 3), Some(1));
+        assert_eq!(survivable(10, 5, 2), Some(0));
+        assert_eq!(survivable(10, 5, 1), Some(0));
+        assert_eq!(survivable(24, 26, 5), Some(2)); // 10 on each; 30 of 50 are left
+        assert_eq!(survivable(24, 26, 2), Some(1));
+    }
+
+    #[test]
+    fn what_cannot_be_restored_now_has_no_promise() {
+        let codec = Codec::new(Profile::for_source(10, 5, 1 << 30).unwrap());
+        let mut held = BlockSet::all(15);
+        (0..6).for_each(|block| held.remove(block));
+        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held.clone()]), None);
+        held.insert(3);
+        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held]), Some(0));
+    }
+}

@@ -1,0 +1,55 @@
+//! Stores: opened transports, and the names of a backup's objects in them.
+
+use std::sync::Arc;
+
+use tanner_transports::{ObjectName, Registry, Transport};
+
+use crate::error::Error;
+use crate::id::BackupId;
+
+/// A place for blocks.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// How it is spoken to.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Store {
+    /// Opens the stores that these URLs or paths name.
+    ///
+    /// # Errors
+    /// If there are none, one is there twice, or one is no URL that a transport knows.
+    pub fn open_all(registry: &Registry, urls: &[String], flag: &'static str) -> Result<Vec<Self>, Error> {
+        if urls.is_empty() {
+            return Err(Error::NoStore { flag });
+        }
+        let mut stores: Vec<Self> = Vec::new();
+        for url in urls {
+            let transport = registry.open(url)?;
+            if stores.iter().any(|store| store.url() == transport.url()) {
+                return Err(Error::StoreTwice { url: transport.url().to_owned() });
+            }
+            stores.push(Self { transport });
+        }
+        Ok(stores)
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.transport.url()
+    }
+}
+
+/// The name of a block.
+pub(crate) fn block_name(id: BackupId, block: usize) -> ObjectName {
+    ObjectName::new(format!("{id}/{block}")).expect("hex digits and a number are a name")
+}
+
+/// The name of a manifest.
+pub(crate) fn manifest_name(id: BackupId) -> ObjectName {
+    ObjectName::new(format!("{id}/{MANIFEST}")).expect("hex digits and a word are a name")
+}
+
+/// The part of a manifest's name behind the id.
+pub(crate) const MANIFEST: &str = "manifest";

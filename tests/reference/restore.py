@@ -1,0 +1,557 @@
+#!/usr/bin/env python3
+"""Restores a tanner backup (format version 1). Slow, plain, written from src/format.md alone.
+
+    python3 restore.py ID|- DIR [DIR ...] -o FILE [--pure]
+    python3 restore.py --self-check
+
+ID is the backup's id or the beginning of it; "-" if the directories hold one backup only.
+Exit status: 0 restored, 5 not enough blocks, 1 anything else. FILE appears only when all is well.
+"""
+import os
+import re
+import struct
+import sys
+
+
+class Fail(Exception):
+    """The backup, or the command, is no good: exit status 1."""
+
+
+class NotEnough(Exception):
+    """The blocks that are left do not determine the source: exit status 5."""
+
+
+def need(condition, message):
+    if not condition:
+        raise Fail(message)
+
+
+def note(message):
+    print(message, file=sys.stderr)
+
+
+# --- BLAKE3, hash mode -----------------------------------------------------------------------
+# Many chunks are hashed at once: a variable is one big integer with a 64-bit lane for each chunk,
+# of which the upper half takes up carries and shifts until `mask` clears it.
+
+IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
+PERMUTATION = (2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8)
+SCHEDULE = [tuple(range(16))]
+for _ in range(6):
+    SCHEDULE.append(tuple(SCHEDULE[-1][i] for i in PERMUTATION))
+MIX = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+       (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
+CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+
+
+def to_lanes(numbers):
+    return int.from_bytes(struct.pack("<%dQ" % len(numbers), *numbers), "little")
+
+
+def from_lanes(lanes, n):
+    return struct.unpack("<%dQ" % n, lanes.to_bytes(8 * n, "little"))
+
+
+def compress(n, cv, block, counters, length, flags):
+    """The compression function in n lanes; all arguments but length and flags are lanes."""
+    one = ((1 << 64 * n) - 1) // ((1 << 64) - 1)
+    mask = one * 0xFFFFFFFF
+    v = list(cv) + [i * one for i in IV[:4]]
+    v += [counters & mask, counters >> 32 & mask, length * one, flags * one]
+    for schedule in SCHEDULE:
+        for g, (ia, ib, ic, id_) in enumerate(MIX):
+            a, b, c, d = v[ia], v[ib], v[ic], v[id_]
+            for word, r, s in (schedule[2 * g], 16, 12), (schedule[2 * g + 1], 8, 7):
+                a = a + b + block[word] & mask
+                d ^= a
+                d = (d >> r | d << 32 - r) & mask
+                c = c + d & mask
+                b ^= c
+                b = (b >> s | b << 32 - s) & mask
+            v[ia], v[ib], v[ic], v[id_] = a, b, c, d
+    return [v[i] ^ v[i + 8] for i in range(8)]
+
+
+def chunks(data, n, first, root=0):
+    """Chaining values of n chunks of equal length, numbered from first."""
+    length = len(data) // n
+    count = max(1, -(-length // 64))
+    words = struct.unpack("<%dI" % (16 * count * n), data.ljust(64 * count * n, b"\0"))
+    cv = [to_lanes([i] * n) for i in IV]
+    for k in range(count):
+        block = [to_lanes(words[16 * k + w::16 * count]) for w in range(16)]
+        flags = CHUNK_START * (k == 0) | (CHUNK_END | root) * (k == count - 1)
+        cv = compress(n, cv, block, to_lanes(range(first, first + n)), min(64, length - 64 * k), flags)
+    return list(zip(*(from_lanes(word, n) for word in cv)))
+
+
+def pure_blake3(data):
+    last = max(len(data) - 1, 0) // 1024  # the number of the last chunk
+    cvs = []
+    for c in range(0, last, 1024):
+        end = min(c + 1024, last)
+        cvs += chunks(data[1024 * c:1024 * end], end - c, c)
+    cvs += chunks(data[1024 * last:], 1, last, ROOT * (last == 0))
+    while len(cvs) > 1:  # pairs from the left, an odd one goes up as it is
+        n = len(cvs) // 2
+        block = [to_lanes(w) for side in (0, 1) for w in zip(*cvs[side:2 * n:2])]
+        cv = compress(n, [to_lanes([i] * n) for i in IV], block, 0, 64, PARENT | ROOT * (len(cvs) == 2))
+        cvs[:2 * n] = zip(*(from_lanes(word, n) for word in cv))
+    return struct.pack("<8I", *cvs[0])
+
+
+try:
+    from blake3 import blake3 as _module
+    blake3 = lambda data: _module(data).digest()
+except ImportError:
+    blake3 = pure_blake3
+
+BLAKE3_VECTORS = {  # official: input length, hash of the bytes 0, 1, ..., 250, 0, 1, ...
+    0: "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+    1: "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213",
+    1024: "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7",
+    1025: "d00278ae47eb27b34faecf67b4fe263f82d5412916c1ffd97c8cb7fb814b8444",
+    3073: "7124b49501012f81cc7f11ca069ec9226cecb8a2c850cfe644e327d22d3e1cd3",
+    102400: "bc3e3d41a1146b069abffad3c0d44860cf664390afce4d9661f7902e7943e085",
+}
+
+
+def self_check():
+    for length, expected in BLAKE3_VECTORS.items():
+        data = bytes(i % 251 for i in range(length))
+        need(pure_blake3(data).hex() == expected, "BLAKE3 is wrong for %d bytes" % length)
+        need(blake3(data).hex() == expected, "the blake3 module is wrong for %d bytes" % length)
+    return 0
+
+
+# --- CBOR, as much as a manifest needs -------------------------------------------------------
+
+def cbor_encode(x):
+    def head(major, n):
+        for extra, form, limit in ((0, ">B", 24), (24, ">BB", 1 << 8), (25, ">BH", 1 << 16),
+                                   (26, ">BI", 1 << 32), (27, ">BQ", 1 << 64)):
+            if n < limit:
+                return struct.pack(form, major << 5 | (extra or n), *([n] if extra else []))
+    if isinstance(x, int):
+        return head(0, x)
+    if isinstance(x, bytes):
+        return head(2, len(x)) + x
+    if isinstance(x, str):
+        return head(3, len(x.encode())) + x.encode()
+    if isinstance(x, list):
+        return head(4, len(x)) + b"".join(map(cbor_encode, x))
+    return head(5, len(x)) + b"".join(cbor_encode(key) + cbor_encode(x[key]) for key in sorted(x))
+
+
+def cbor_decode(data):
+    """The one item that data holds; anything but preferred serialization is refused."""
+    at = 0
+
+    def take(n):
+        nonlocal at
+        need(n <= len(data) - at, "manifest: CBOR is cut off")
+        at += n
+        return data[at - n:at]
+
+    def item(depth):
+        major, n = divmod(take(1)[0], 32)
+        need(major <= 5 and major != 1 and n < 28 and depth < 4, "manifest: CBOR not allowed here")
+        if n >= 24:
+            n = int.from_bytes(take(1 << n - 24), "big")
+        if major == 0:
+            return n
+        if major == 2:
+            return take(n)
+        if major == 3:
+            try:
+                return take(n).decode()
+            except UnicodeDecodeError:
+                raise Fail("manifest: text is not UTF-8")
+        if major == 4:
+            return [item(depth + 1) for _ in range(n)]
+        result = {}
+        for _ in range(n):
+            key = item(depth + 1)
+            need(isinstance(key, int), "manifest: a map key is not a number")
+            result[key] = item(depth + 1)
+        return result
+
+    result = item(0)
+    need(cbor_encode(result) == data, "manifest: CBOR is not in preferred serialization")
+    return result
+
+
+# --- Manifest (section 2) and geometry (section 3) -------------------------------------------
+
+MANIFEST_LIMIT = 64 * 4096 + 4096
+
+
+def is_prime(q):
+    """Miller-Rabin with bases that make it exact below 2**64."""
+    bases = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)
+    if q <= 37 or q % 2 == 0:
+        return q in bases
+    s = ((q - 1) & (1 - q)).bit_length() - 1
+    return all(pow(a, q >> s, q) == 1 or any(pow(a, q >> r, q) == q - 1 for r in range(1, s + 1)) for a in bases)
+
+
+class Manifest:
+    def __init__(self, data, blake3):
+        need(len(data) >= 16 and data[:6] == b"tanner", "manifest: not a tanner manifest")
+        version, mode, length = struct.unpack("<HB3xI", data[6:16])
+        need(version == 1, "manifest: version %d is not known" % version)
+        need(data[9:12] == bytes(3), "manifest: reserved bytes are not zero")
+        need(mode == 0, "manifest: mode %d is not known" % mode)
+        need(len(data) <= MANIFEST_LIMIT, "manifest: too long")
+        need(len(data) == 16 + length + 32, "manifest: wrong length")
+        need(blake3(data[:-32]) == data[-32:], "manifest: damaged (seal)")
+        body = cbor_decode(data[16:-32])
+        need(isinstance(body, list) and len(body) == 3 and isinstance(body[0], bytes)
+             and isinstance(body[1], bytes) and body[2] == [], "manifest: wrong body")
+        self.check_public(cbor_decode(body[0]))
+        self.check_private(cbor_decode(body[1]))
+        need(len(data) <= 64 * self.n + 4096, "manifest: too long")
+        self.geometry()
+
+    @staticmethod
+    def check_fields(part, types, optional=()):
+        need(isinstance(part, dict) and part.keys() <= types.keys(), "manifest: a key does not belong there")
+        for key, kind in types.items():
+            need(key in part or key in optional, "manifest: key %d is missing" % key)
+            need(isinstance(part.get(key, kind()), kind), "manifest: key %d has the wrong type" % key)
+
+    def check_public(self, p):
+        need(isinstance(p, dict) and p.get(1) in (1, 2), "manifest: code is not known")
+        ints = (1, 2, 3, 4, 9, 10, 11, 12) if p[1] == 1 else (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12)
+        self.check_fields(p, {0: bytes, 13: bytes, **dict.fromkeys(ints, int)})
+        self.code, self.k, self.m = p[1], p[2], p[3]
+        self.n = n = self.k + self.m
+        need(len(p[0]) == 16, "manifest: id is not 16 bytes")
+        need(self.k >= 1 and self.m >= 1 and n <= 4096, "manifest: k or m out of range")
+        if self.code == 1:
+            self.q = q = p[4]
+            need(q == 0 or q >= max(self.k, self.m) and is_prime(q), "manifest: q is not allowed")
+            self.D = max(self.shift(b, j) for b in range(self.k) for j in range(self.m))
+        else:
+            self.N1, self.P, self.D, self.seed = p[5], p[6], p[7], p[8]
+            need(self.N1 % 2 == 0 and 2 <= self.N1 <= self.D + 1, "manifest: N1 out of range")
+            need(1 <= self.P and self.P * self.k * self.N1 <= 1 << 22, "manifest: P out of range")
+        need(self.D <= 16384, "manifest: D out of range")
+        self.id, self.u, self.R, self.size = p[0].hex(), p[9], p[10], p[12]
+        need(self.u in (1, 2, 4, 8, 16, 32, 64), "manifest: u is not allowed")
+        need(self.R % 16 == 0 and 0 < self.R < 1 << 32, "manifest: R out of range")
+        need(p[11] == 0, "manifest: layout is not known")
+        need(self.size <= 1 << 50, "manifest: size out of range")
+        need(len(p[13]) == 32 * n, "manifest: wrong number of hashes")
+        self.hashes = [p[13][32 * b:32 * b + 32] for b in range(n)]
+
+    def check_private(self, p):
+        self.check_fields(p, {0: str, 1: int, 2: int, 3: bytes}, optional=(2,))
+        name = p[0]
+        need(len(name.encode()) <= 1024 and not set(name) & {"/", "\0"} and name not in (".", ".."),
+             "manifest: name is not allowed")
+        need(len(p[3]) == 32, "manifest: hash is not 32 bytes")
+        self.source_hash = p[3]
+
+    def shift(self, b, j):
+        return b * j % self.q if self.q else b * j
+
+    def geometry(self):
+        L = -(-self.size // (self.k * self.u))
+        if self.u == 64:
+            unit = 16 if L < 16384 else 64
+            L = -(-L // unit) * unit
+        self.L, self.F = L, -(-L // self.R)
+        full = L * self.u
+        self.lengths = [min(max(self.size - b * full, 0), full) for b in range(self.k)]
+        self.lengths += [(L + self.F * self.D) * self.u] * self.m
+
+
+# --- The coupled code's table (section 4.2) --------------------------------------------------
+
+class Splitmix64:
+    def __init__(self, seed):
+        self.state = seed
+
+    def draw(self):
+        self.state = (self.state + 0x9E3779B97F4A7C15) % (1 << 64)
+        z = (self.state ^ self.state >> 30) * 0xBF58476D1CE4E5B9 % (1 << 64)
+        z = (z ^ z >> 27) * 0x94D049BB133111EB % (1 << 64)
+        return z ^ z >> 31
+
+    def rnd(self, c):
+        return (self.draw() >> 32) * c >> 32
+
+    def shuffle(self, items):
+        for i in range(len(items) - 1, 0, -1):
+            j = self.rnd(i + 1)
+            items[i], items[j] = items[j], items[i]
+        return items
+
+
+def coupled_table(k, m, N1, P, D, seed):
+    """(pi, rows): pi[f][i] is the parity block of row i of phase f, rows[f][i] its taps (b, delay)."""
+    random = Splitmix64(seed)
+    pi = [random.shuffle(list(range(m))) for _ in range(P)]
+    delays = []
+    for b in range(k):
+        delays.append([])
+        for l in range(N1):
+            a = l * (D + 1) // N1
+            e = max(a + 1, (l + 1) * (D + 1) // N1)
+            delays[b].append(a + random.rnd(e - a))
+    rows = []
+    for _ in range(P):
+        pairs = random.shuffle([(b, l) for b in range(k) for l in range(N1)])
+        slots = [h % m for h in range(k * N1)]
+        taps, blocks = [[] for _ in range(m)], [set() for _ in range(m)]
+        for b, l in pairs:
+            i, tries = random.rnd(len(slots)), 0
+            while b in blocks[slots[i]] and tries < 200:
+                i, tries = random.rnd(len(slots)), tries + 1
+            taps[slots[i]].append((b, delays[b][l]))
+            blocks[slots[i]].add(b)
+            slots[i] = slots[-1]
+            slots.pop()
+        rows.append(taps)
+    return pi, rows
+
+
+# --- Solving (section 5). A symbol is an int; an equation is [set of unknowns, the XOR of them] --
+
+def shift_equations(mf, steps, parity, add):
+    for t in range(steps + mf.D):
+        for j, symbols in parity.items():
+            equation = [set(), symbols[t]]
+            for b in range(mf.k):
+                add(equation, b, t - mf.shift(b, j))
+            yield equation
+
+
+def coupled_equations(mf, steps, parity, add, pi, rows):
+    equation = [set(), 0]
+    for t in range(steps + mf.D):
+        for j, taps in zip(pi[t % mf.P], rows[t % mf.P]):
+            for b, delay in taps:
+                add(equation, b, t - delay)
+            if j in parity:  # ends one equation and, as the accumulator goes on, begins the next
+                equation[1] ^= parity[j][t]
+                yield equation
+                equation = [set(), parity[j][t]]
+    yield equation
+
+
+def solve_frame(mf, steps, known, counts, parity, table):
+    """known: symbols of data blocks; counts: how many are unknown of each other; parity: symbols.
+    Returns {t * len(counts) + place of b in counts: x_b(t)}."""
+    places = {b: i for i, b in enumerate(counts)}
+
+    def add(equation, b, t):  # adds x_b(t)
+        if b in known:
+            if 0 <= t < steps:
+                equation[1] ^= known[b][t]
+        elif 0 <= t < counts[b]:
+            equation[0] ^= {t * len(counts) + places[b]}
+
+    make = shift_equations if mf.code == 1 else coupled_equations
+    equations = list(make(mf, steps, parity, add, *table))
+    found = peel(equations)
+    found.update(eliminate(equations))
+    if len(found) < sum(counts.values()):
+        raise NotEnough
+    return found
+
+
+def peel(equations):
+    """Solves equations of one unknown until there are none; returns what it found."""
+    found, where = {}, {}
+    for equation in equations:
+        for x in equation[0]:
+            where.setdefault(x, []).append(equation)
+    ready = [equation for equation in equations if len(equation[0]) == 1]
+    while ready:
+        unknowns, value = ready.pop()
+        if unknowns:
+            x = next(iter(unknowns))
+            found[x] = value
+            for equation in where[x]:
+                equation[0].remove(x)
+                equation[1] ^= value
+                if len(equation[0]) == 1:
+                    ready.append(equation)
+    return found
+
+
+def eliminate(equations):
+    """Gauss over GF(2). Row x holds (a, value): bit i of a is unknown x + i, bit 0 is set. As the
+    equations come in the order of their steps, rows are not longer than a few times D."""
+    names = sorted(set().union(*(unknowns for unknowns, _ in equations)))
+    number = {name: x for x, name in enumerate(names)}
+    rows = {}
+    for unknowns, value in equations:
+        x = min((number[name] for name in unknowns), default=0)
+        a = 0
+        for name in unknowns:
+            a |= 1 << number[name] - x
+        while a:
+            zeros = (a & -a).bit_length() - 1
+            a >>= zeros
+            x += zeros
+            if x not in rows:
+                rows[x] = (a, value)
+                break
+            a ^= rows[x][0]
+            value ^= rows[x][1]
+        else:
+            need(value == 0, "the blocks contradict each other although their hashes are right")
+    if len(rows) < len(names):
+        raise NotEnough
+    values = [0] * len(names)
+    for x in range(len(names) - 1, -1, -1):
+        a, values[x] = rows[x]
+        for i, bit in enumerate(bin(a)[:1:-1]):
+            if bit == "1" and i:
+                values[x] ^= values[x + i]
+    return dict(zip(names, values))
+
+
+def restore_data(mf, blocks):
+    """Adds the data blocks that are not in blocks."""
+    lost = [b for b in range(mf.k) if b not in blocks]
+    live = [j for j in range(mf.m) if mf.k + j in blocks]
+    frames = []
+    for first in range(0, mf.L if any(mf.lengths[b] for b in lost) else 0, mf.R):
+        steps = min(mf.R, mf.L - first)
+        counts = {b: min(max(-(-mf.lengths[b] // mf.u) - first, 0), steps) for b in lost}
+        if sum(counts.values()) > len(live) * (steps + mf.D):
+            raise NotEnough
+        frames.append((first, steps, counts))
+    table = coupled_table(mf.k, mf.m, mf.N1, mf.P, mf.D, mf.seed) if frames and mf.code == 2 else ()
+
+    def symbols(block, first, count):
+        block = block[first * mf.u:(first + count) * mf.u].ljust(count * mf.u, b"\0")
+        return [int.from_bytes(block[i:i + mf.u], "little") for i in range(0, len(block), mf.u)]
+
+    restored = {b: bytearray(-(-mf.lengths[b] // mf.u) * mf.u) for b in lost}
+    for f, (first, steps, counts) in enumerate(frames):
+        known = {b: symbols(blocks[b], first, steps) for b in range(mf.k) if b in blocks}
+        parity = {j: symbols(blocks[mf.k + j], f * (mf.R + mf.D), steps + mf.D) for j in live}
+        for x, value in solve_frame(mf, steps, known, counts, parity, table).items():
+            t, place = divmod(x, len(lost))
+            at = (first + t) * mf.u
+            restored[lost[place]][at:at + mf.u] = value.to_bytes(mf.u, "little")
+    for b in lost:
+        blocks[b] = bytes(restored[b][:mf.lengths[b]])
+        need(not any(restored[b][mf.lengths[b]:]), "data block %d: bytes behind its end are not zero" % b)
+
+
+# --- Stores and the command ------------------------------------------------------------------
+
+def find_manifest(wanted, stores, blake3):
+    paths = {}
+    for store in stores:
+        try:
+            for name in os.listdir(store):
+                path = os.path.join(store, name, "manifest")
+                if re.fullmatch("[0-9a-f]{32}", name) and os.path.exists(path):
+                    if wanted == "-" or name.startswith(wanted):
+                        paths.setdefault(name, []).append(path)
+        except OSError as error:
+            note(error)
+    need(paths, "no such backup")
+    need(len(paths) == 1, "more than one backup fits: " + " ".join(sorted(paths)))
+    [(name, copies)] = paths.items()
+    good = []
+    for path in copies:
+        try:
+            with open(path, "rb") as file:
+                data = file.read(MANIFEST_LIMIT + 1)
+            manifest = Manifest(data, blake3)
+            need(manifest.id == name, "manifest: it is of another backup, " + manifest.id)
+            good.append((data, manifest))
+            need(data == good[0][0], "manifest: differs from the first good one, and is ignored")
+        except (Fail, OSError) as error:
+            reason = "%s: %s" % (path, error)
+            note(reason)
+    need(good, "no good manifest; the last one: %s" % (reason if not good else ""))
+    return good[0][1]
+
+
+def read_block(mf, b, stores, blake3):
+    """Block b, or None; says why."""
+    reasons = []
+    for store in stores:
+        path = os.path.join(store, mf.id, str(b))
+        try:
+            with open(path, "rb") as file:
+                if os.path.getsize(path) == mf.lengths[b]:
+                    data = file.read()
+                    if blake3(data) == mf.hashes[b]:
+                        return data
+                    reasons.append("wrong hash: " + path)
+                else:
+                    reasons.append("wrong length: " + path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            reasons.append(str(error))
+    note("%s block %d: %s" % ("data" if b < mf.k else "parity", b, ", ".join(reasons) or "missing"))
+
+
+def write(output, data):
+    folder, name = os.path.split(os.path.abspath(output))
+    temporary = os.path.join(folder, ".%s.%d.part" % (name[:60], os.getpid()))
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, output)
+    except OSError:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+def restore(wanted, stores, output, blake3):
+    mf = find_manifest(wanted, stores, blake3)
+    blocks = {b: read_block(mf, b, stores, blake3) for b in range(mf.n)}
+    blocks = {b: data for b, data in blocks.items() if data is not None}
+    lost = [b for b in range(mf.k) if b not in blocks]
+    try:
+        restore_data(mf, blocks)
+    except NotEnough:
+        raise NotEnough("not enough blocks: %d good ones of %d, of which %d are data" % (len(blocks), mf.n, mf.k))
+    for b in lost:
+        need(blake3(blocks[b]) == mf.hashes[b], "data block %d is wrong after restoring" % b)
+        note("data block %d: %s" % (b, "recomputed" if blocks[b] else "is empty"))
+    source = b"".join(blocks[b] for b in range(mf.k))
+    need(blake3(source) == mf.source_hash, "the source is wrong after restoring")
+    write(output, source)
+
+
+def main(arguments):
+    try:
+        if arguments == ["--self-check"]:
+            return self_check()
+        names, output, hash_function = [], None, blake3
+        arguments = iter(arguments)
+        for argument in arguments:
+            if argument == "-o":
+                output = next(arguments, None)
+            elif argument == "--pure":
+                hash_function = pure_blake3
+            else:
+                need(argument == "-" or not argument.startswith("-"), "unknown option " + argument)
+                names.append(argument)
+        need(len(names) >= 2 and output, "usage: restore.py ID|- DIR [DIR ...] -o FILE [--pure]")
+        restore(names[0], names[1:], output, hash_function)
+        return 0
+    except NotEnough as error:
+        note("restore.py: %s" % error)
+        return 5
+    except (Fail, OSError, MemoryError, OverflowError, ValueError) as error:
+        note("restore.py: %s" % (" ".join(str(error).split()) or type(error).__name__))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,316 @@
+"""Tests of restore.py with a small encoder, also written from src/format.md alone.
+
+    python3 -m unittest discover tests/reference
+"""
+import contextlib
+import functools
+import io
+import os
+import random
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import restore as reference
+from restore import blake3, cbor_encode
+
+reference.coupled_table = functools.lru_cache(None)(reference.coupled_table)  # for speed
+ID = bytes(range(0xA0, 0xB0))
+
+
+def source_of(size):
+    return bytes((i % 251 + i // 251) % 256 for i in range(size))
+
+
+def xor_into(target, at, symbol):
+    for i, byte in enumerate(symbol):
+        target[at + i] ^= byte
+
+
+def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None):
+    """The blocks and the fields of the public part; byte by byte, as sections 3 and 4 say it."""
+    L = (len(source) + k * u - 1) // (k * u)
+    if u == 64:
+        unit = 16 if L < 16384 else 64
+        L = (L + unit - 1) // unit * unit
+    data = [source[b * L * u:(b + 1) * L * u] for b in range(k)]
+    padded = [block + bytes(L * u - len(block)) for block in data]
+    if q is not None:
+        delay = [[b * j % q if q else b * j for j in range(m)] for b in range(k)]
+        D = max(max(row) for row in delay)
+    else:
+        pi, rows = reference.coupled_table(k, m, N1, P, D, seed)
+    parity = [b""] * m
+    for first in range(0, L, R):
+        steps = min(R, L - first)
+        x = [[block[(first + t) * u:(first + t + 1) * u] for t in range(steps)] for block in padded]
+        out = [bytearray((steps + D) * u) for _ in range(m)]
+        acc = bytearray(u)
+        for t in range(steps + D):
+            if q is not None:
+                for j in range(m):
+                    for b in range(k):
+                        if 0 <= t - delay[b][j] < steps:
+                            xor_into(out[j], t * u, x[b][t - delay[b][j]])
+            else:
+                for i in range(m):
+                    for b, d in rows[t % P][i]:
+                        if 0 <= t - d < steps:
+                            xor_into(acc, 0, x[b][t - d])
+                    out[pi[t % P][i]][t * u:(t + 1) * u] = acc
+        assert not any(acc)
+        parity = [before + bytes(now) for before, now in zip(parity, out)]
+    blocks = data + parity
+    public = {0: ID, 1: 1, 2: k, 3: m, 4: q} if q is not None else \
+             {0: ID, 1: 2, 2: k, 3: m, 5: N1, 6: P, 7: D, 8: seed}
+    public.update({9: u, 10: R, 11: 0, 12: len(source), 13: b"".join(map(blake3, blocks))})
+    return blocks, public
+
+
+def seal(body, version=1, mode=0):
+    head = b"tanner" + version.to_bytes(2, "little") + bytes([mode, 0, 0, 0]) + len(body).to_bytes(4, "little")
+    return head + body + blake3(head + body)
+
+
+def private_of(source):
+    return {0: "näme", 1: 1700000000, 3: blake3(source)}
+
+
+def manifest_of(public, private):
+    return seal(cbor_encode([cbor_encode(public), cbor_encode(private), []]))
+
+
+SHIFT = [dict(k=3, m=3, q=0), dict(k=4, m=3, q=5), dict(k=1, m=2, q=0), dict(k=5, m=2, q=7), dict(k=2, m=4, q=0)]
+COUPLED = [dict(k=4, m=4, N1=4, P=8, D=15, seed=1), dict(k=6, m=3, N1=4, P=1, D=7, seed=2**64 - 1),
+           dict(k=3, m=5, N1=8, P=32, D=31, seed=7), dict(k=5, m=4, N1=6, P=5, D=20, seed=3),
+           dict(k=1, m=3, N1=2, P=3, D=1, seed=0)]
+SIZES = (0, 1, 69, 4095, 4097)
+
+
+class Base(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.count = 0
+
+    def store(self, manifest, blocks, stores=2, name=ID.hex()):
+        """New store directories: the manifest in each, the blocks dealt round; blocks is a dict."""
+        self.count += 1
+        paths = [os.path.join(self.folder.name, "%d-%d" % (self.count, s)) for s in range(stores)]
+        for s, path in enumerate(paths):
+            os.makedirs(os.path.join(path, name))
+            if manifest is not None:
+                with open(os.path.join(path, name, "manifest"), "wb") as file:
+                    file.write(manifest)
+            for b, block in blocks.items():
+                if b % stores == s:
+                    with open(os.path.join(path, name, str(b)), "wb") as file:
+                        file.write(block)
+        return paths
+
+    def run_restore(self, paths, wanted="-", more=()):
+        """Exit status, the restored file or None, standard error."""
+        output = os.path.join(self.folder.name, "out")
+        if os.path.exists(output):
+            os.remove(output)
+        with contextlib.redirect_stderr(io.StringIO()) as err:
+            status = reference.main([wanted, *paths, "-o", output, *more])
+        self.assertNotIn("Traceback", err.getvalue())
+        self.assertFalse([name for name in os.listdir(self.folder.name) if name.endswith(".part")])
+        if not os.path.exists(output):
+            return status, None, err.getvalue()
+        with open(output, "rb") as file:
+            return status, file.read(), err.getvalue()
+
+    def small(self):
+        source = source_of(700)
+        blocks, public = encode(source, k=3, m=2, u=8, R=16, q=0)
+        return source, dict(enumerate(blocks)), public, private_of(source)
+
+
+class Codes(Base):
+    def losses(self, shapes, spare, per_shape):
+        draw = random.Random(1)
+        for shape in shapes:
+            for size in SIZES:
+                for u, R in ((1, 1 << 20), (8, 32), (64, 16), (1, 256)):
+                    if u == 1 and size > 100 and (R > 256) != (shape is shapes[0]):
+                        continue  # slow ones only once
+                    source = source_of(size)
+                    blocks, public = encode(source, u=u, R=R, **shape)
+                    n = len(blocks)
+                    for _ in range(per_shape):
+                        left = draw.sample(range(n), min(shape["k"] + spare, n))
+                        chosen = {b: blocks[b] for b in left}
+                        for b in draw.sample(range(n), 2):  # a bad block is as good as none
+                            if b not in left and blocks[b]:
+                                bad = bytearray(blocks[b])
+                                bad[draw.randrange(len(bad))] ^= 1 << draw.randrange(8)
+                                chosen[b] = bytes(bad)
+                        paths = self.store(manifest_of(public, private_of(source)), chosen)
+                        status, result, err = self.run_restore(paths)
+                        self.assertEqual((status, result), (0, source), (shape, size, u, R, left, err))
+
+    def test_shift_any_k(self):
+        self.losses(SHIFT, 0, 2)
+
+    def test_coupled_any_k_and_one(self):
+        self.losses(COUPLED, 1, 2)
+
+    def test_coupled_exactly_k(self):
+        """May fail, but then with status 5."""
+        draw, seen = random.Random(2), set()
+        source = source_of(300)
+        for seed in range(12):
+            blocks, public = encode(source, k=6, m=6, u=8, R=64, N1=2, P=2, D=3, seed=seed)
+            left = draw.sample(range(6, 12), 6)
+            status, result, _ = self.run_restore(
+                self.store(manifest_of(public, private_of(source)), {b: blocks[b] for b in left}))
+            self.assertIn((status, result), ((0, source), (5, None)))
+            seen.add(status)
+        self.assertIn(5, seen)
+
+    def test_too_few(self):
+        for shape in SHIFT[:2] + COUPLED[:2]:
+            source = source_of(4097)
+            blocks, public = encode(source, u=8, R=1024, **shape)
+            chosen = {b: blocks[b] for b in range(2, shape["k"] + 1)}  # one too few
+            status, result, err = self.run_restore(self.store(manifest_of(public, private_of(source)), chosen))
+            self.assertEqual((status, result), (5, None), err)
+            self.assertIn("not enough blocks", err)
+
+    def test_flipped_bits(self):
+        source, blocks, public, private = self.small()
+        manifest, draw = manifest_of(public, private), random.Random(3)
+        for _ in range(20):
+            bad = dict(blocks)
+            for b in draw.sample(range(5), 3):
+                block = bytearray(bad[b])
+                block[draw.randrange(len(block))] ^= 1 << draw.randrange(8)
+                bad[b] = bytes(block)
+                if sum(bad[i] != blocks[i] for i in bad) <= 2:
+                    status, result, err = self.run_restore(self.store(manifest, bad))
+                    self.assertEqual((status, result), (0, source), err)
+                    self.assertIn("block %d: " % b, err)
+            self.assertEqual(self.run_restore(self.store(manifest, bad))[:2], (5, None))
+
+    def test_wrong_length(self):
+        source, blocks, public, private = self.small()
+        blocks[1] += b"\0"
+        blocks[4] = blocks[4][:-1]
+        status, result, err = self.run_restore(self.store(manifest_of(public, private), blocks))
+        self.assertEqual((status, result), (0, source))
+        self.assertIn("wrong length", err)
+        self.assertIn("data block 1: recomputed", err)
+
+    def test_contradiction(self):
+        """Good seals and hashes around a wrong source hash, or wrong parity."""
+        source, blocks, public, private = self.small()
+        wrong = manifest_of(public, {**private, 3: bytes(32)})
+        self.assertEqual(self.run_restore(self.store(wrong, blocks))[:2], (1, None))
+        del blocks[0]
+        blocks[3] = bytes(len(blocks[3]))
+        hashes = [public[13][:32]] + [blake3(blocks[b]) for b in range(1, 5)]
+        wrong = manifest_of({**public, 13: b"".join(hashes)}, private)
+        self.assertEqual(self.run_restore(self.store(wrong, blocks))[:2], (1, None))
+
+
+class Manifests(Base):
+    def refused(self, manifest, blocks, text=""):
+        status, result, err = self.run_restore(self.store(manifest, blocks, 1))
+        self.assertEqual((status, result), (1, None), err)
+        self.assertIn(text, err)
+
+    def test_damage(self):
+        source, blocks, public, private = self.small()
+        good = manifest_of(public, private)
+        self.refused(None, blocks, "no such backup")
+        for length in [0, 5, 6, 15, 16, 17, 40, len(good) - 33, len(good) - 32, len(good) - 1]:
+            self.refused(good[:length], blocks, "manifest")
+        self.refused(good + b"\0", blocks, "wrong length")
+        draw = random.Random(4)
+        for at in [0, 6, 7, 8, 9, 11, 12, 15, 16, len(good) - 1] + [draw.randrange(len(good)) for _ in range(20)]:
+            bad = bytearray(good)
+            bad[at] ^= 1 << draw.randrange(8)
+            self.refused(bytes(bad), blocks, "manifest")
+        paths = self.store(good, blocks)
+        with open(os.path.join(paths[0], ID.hex(), "manifest"), "r+b") as file:
+            file.truncate(50)
+        self.assertEqual(self.run_restore(paths)[:2], (0, source))  # the other copy is good
+
+    def test_rules(self):
+        source, blocks, public, private = self.small()
+        a, b = cbor_encode(public), cbor_encode(private)
+        body = cbor_encode([a, b, []])
+        self.refused(seal(body, version=2), blocks, "version 2")
+        self.refused(seal(body, mode=1), blocks, "mode 1")
+        coupled = encode(source, k=3, m=2, u=8, R=16, N1=4, P=2, D=7, seed=5)[1]
+        changes = [(public, change) for change in (
+            {0: ID[1:]}, {1: 0}, {1: 2}, {1: 3}, {2: 0}, {2: 2}, {3: 0}, {3: 4094}, {4: None}, {4: 2}, {4: 4}, {4: 9},
+            {5: 2}, {8: 0}, {9: 0}, {9: 3}, {9: 128}, {10: 0}, {10: 8}, {10: 24}, {10: 1 << 32}, {11: 1}, {11: None},
+            {12: (1 << 50) + 1}, {12: b"1"}, {13: bytes(32 * 4)}, {14: 0}, {2: "3"})]
+        changes += [(coupled, change) for change in (
+            {4: 0}, {5: 0}, {5: 3}, {5: 10}, {6: 0}, {6: 1 << 22}, {7: 16385}, {7: 2}, {8: None}, {1: 1})]
+        for part, change in changes:
+            part = {key: value for key, value in {**part, **change}.items() if value is not None}
+            self.refused(manifest_of(part, private), blocks, "manifest: ")
+        for change in ({0: "a/b"}, {0: ".."}, {0: "a\0"}, {0: "ü" * 513}, {0: b"a"}, {0: None}, {1: None}, {1: "1"},
+                       {2: "1"}, {3: None}, {3: bytes(31)}, {4: 0}):
+            part = {key: value for key, value in {**private, **change}.items() if value is not None}
+            self.refused(manifest_of(public, part), blocks, "manifest: ")
+        for other in (ID[::-1],):
+            self.refused(manifest_of({**public, 0: other}, private), blocks, "another backup")
+        self.refused(seal(body + bytes(70000)), blocks, "manifest: ")
+
+    def test_cbor(self):
+        source, blocks, public, private = self.small()
+        a, b = cbor_encode(public), cbor_encode(private)
+        bodies = [b"", b"\x83", b"\x9f", b"\xff", b"\x80", b"\x01", b"\xa0", b"\x84\x40\x40\x80\x80", b"\x81" * 500,
+                  b"\x83\x40\x40\x80", b"\x83\xa0\x40\x80", b"\x9b" + b"\xff" * 8, b"\x5b" + b"\xff" * 8,
+                  b"\xbf\xff", b"\xc0\x01", b"\xf6", b"\x20", b"\x1c", b"\x62\xff\xff",
+                  cbor_encode([a, b, []]) + b"\0", cbor_encode([a, b, [b""]]), cbor_encode([a, b]),
+                  cbor_encode([a + b"\0", b, []]), cbor_encode([a[:-1], b, []]),
+                  cbor_encode([a, b.replace(b"\x01\x1a", b"\x01\x1b\0\0\0\0"), []]),  # not the shortest
+                  cbor_encode([b"\xad" + a[1:] + a[1:19] * 0 + b"\x0b\x00", b, []]),  # a key twice
+                  cbor_encode([a, b"\xa3" + b[1 + 7:1 + 7 + 6] + b[1:8] + b[14:], []]),  # keys not ascending
+                  cbor_encode([a, b.replace("ä".encode(), b"\xc3\xc3"), []]),
+                  b"\x9f" + cbor_encode([a, b, []])[1:] + b"\xff"]
+        for body in bodies:
+            self.refused(seal(body), blocks, "manifest: ")
+        self.assertEqual(self.run_restore(self.store(seal(cbor_encode([a, b, []])), blocks))[:2], (0, source))
+        with_time = manifest_of(public, {**private, 2: 1600000000})
+        self.assertEqual(self.run_restore(self.store(with_time, blocks))[:2], (0, source))
+
+
+class Command(Base):
+    def test_ids(self):
+        source, blocks, public, private = self.small()
+        paths = self.store(manifest_of(public, private), blocks, 3)
+        for wanted, status in (("-", 0), ("a", 0), ("a0a1", 0), (ID.hex(), 0), ("b", 1), (ID.hex() + "0", 1)):
+            self.assertEqual(self.run_restore(paths, wanted)[0], status)
+        other = bytes([0xA1]) + ID[1:]
+        paths += self.store(manifest_of({**public, 0: other}, private), blocks, 1, other.hex())
+        for wanted, status in (("-", 1), ("a", 1), ("a0", 0), ("a1", 0)):
+            self.assertEqual(self.run_restore(paths, wanted)[0], status)
+        self.assertEqual(self.run_restore(paths + ["/nonexistent"], "a0", ["--pure"])[:2], (0, source))
+
+    def test_usage(self):
+        paths = self.store(None, {}, 1)
+        for arguments in ([], ["-"], ["-", "d"], ["-", *paths, "-o", "/nonexistent/x"], ["-", "-o", "x"], ["--what"],
+                          ["-", "a\0b", "-o", "x"]):
+            with contextlib.redirect_stderr(io.StringIO()):
+                self.assertEqual(reference.main(arguments), 1)
+
+    def test_parts(self):
+        reference.self_check()
+        random0 = reference.Splitmix64(0)
+        self.assertEqual([random0.draw() for _ in range(2)], [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4])
+        self.assertEqual([q for q in range(100) if reference.is_prime(q)],
+                         [q for q in range(2, 100) if all(q % d for d in range(2, q))])
+        self.assertFalse(reference.is_prime(3215031751))
+        self.assertTrue(reference.is_prime(2**61 - 1))
+
+
+if __name__ == "__main__":
+    unittest.main()
