@@ -104,7 +104,7 @@ impl Found {
                     }
                 },
                 Err(TransportError::Missing { .. }) => {
-                    troubles.push(trouble(store, "it has no manifest of this backup".into()))
+                    troubles.push(trouble(store, "it has no manifest of this backup".into()));
                 }
                 Err(error) => troubles.push(trouble(store, chain(&error))),
             }
@@ -170,7 +170,7 @@ impl Found {
             match self.fetch_from(block, store, io, &mut sink)? {
                 None => return Ok(Some(store)),
                 Some(kind) => {
-                    damages.push(Damage { block, store: Some(self.stores[store].url().to_owned()), kind })
+                    damages.push(Damage { block, store: Some(self.stores[store].url().to_owned()), kind });
                 }
             }
         }

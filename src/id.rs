@@ -25,9 +25,6 @@ impl BackupId {
     }
 
     /// A fresh id from the system's random numbers.
-    ///
-    /// # Panics
-    /// If the system has no random numbers, which no supported system allows.
     #[must_use]
     pub fn random() -> Self {
         let mut bytes = [0; 16];

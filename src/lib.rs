@@ -11,7 +11,7 @@
 //! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
 //! ```
 //!
-#![doc = concat!("# The format\n\n", "The bytes that a backup is stored as are laid down in [`format`].")]
+//! What is stored, byte for byte: [the format](mod@format).
 
 mod backup;
 pub mod cli;

@@ -63,9 +63,9 @@ impl Source {
         if stamp.bytes > SOURCE_BYTES_MAX {
             return Err(Error::SourceTooLarge { path: path.to_owned(), bytes: stamp.bytes });
         }
-        // SAFETY: the mapping is never turned into a slice; only the kernel reads from its addresses, and
-        // reports pages that are gone as an error.
         let mapping = match io {
+            // SAFETY: the mapping is never turned into a slice; only the kernel reads from its addresses, and
+            // reports pages that are gone as an error.
             IoMode::Mmap if stamp.bytes > 0 => unsafe { memmap2::Mmap::map(&file) }.ok(),
             _ => None,
         };

@@ -76,7 +76,7 @@ pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Resu
             |(block, store, damage)| match damage {
                 None => held[store].insert(block),
                 Some(kind) => {
-                    damages.push(Damage { block, store: Some(found.stores[store].url().to_owned()), kind })
+                    damages.push(Damage { block, store: Some(found.stores[store].url().to_owned()), kind });
                 }
             },
         )?;

@@ -181,9 +181,6 @@ impl Bound {
     }
 
     /// An arena that fits.
-    ///
-    /// # Panics
-    /// Never: the size was checked when the program was bound.
     #[must_use]
     pub fn arena(&self) -> Arena {
         Arena::new(self.streams, self.stream_bytes).expect("checked in `Bound::new`")

@@ -139,7 +139,7 @@ impl Profile {
         if !unit.is_power_of_two() || unit > UNIT_MAX {
             return Err(ProfileError::Unit { unit });
         }
-        if frame_steps == 0 || frame_steps % FRAME_STEPS_MULTIPLE != 0 {
+        if frame_steps == 0 || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
             return Err(ProfileError::Frame { frame_steps });
         }
         Ok(profile)
@@ -233,7 +233,7 @@ fn check_modulus(modulus: u32, least: u32) -> Result<(), ProfileError> {
 }
 
 fn is_prime(number: u32) -> bool {
-    number >= 2 && (2..).take_while(|d| d * d <= number).all(|d| number % d != 0)
+    number >= 2 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Whatever the profile promises to survive is restored byte for byte, and what cannot be, is refused.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use common::source;
@@ -204,7 +206,7 @@ fn exactly_k_blocks_restore_or_are_refused() {
         match stored.restore_without(&lost) {
             Ok(restored) => assert!(restored == stored.source, "wrong bytes without {lost:?}"),
             Err(DecodeError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
-                refused += 1
+                refused += 1;
             }
             Err(error) => panic!("{error}"),
         }

@@ -1,4 +1,5 @@
 //! The truth: parity by the definition, one byte at a time.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use tanner_kernels::Code;
 
