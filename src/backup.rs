@@ -31,10 +31,8 @@ pub struct Backup<'a> {
     pub source: &'a Path,
     /// How to read it.
     pub io: IoMode,
-    /// Data blocks (k).
-    pub data: u64,
-    /// Parity blocks (m).
-    pub parity: u64,
+    /// Into what blocks.
+    pub shape: Shape,
     /// Where to.
     pub stores: Vec<Store>,
     /// Which store gets which block.
@@ -43,6 +41,20 @@ pub struct Backup<'a> {
     pub id: BackupId,
     /// When the backup begins, in seconds since 1970.
     pub created: u64,
+}
+
+/// What blocks to make of a source.
+#[derive(Clone, Copy, Debug)]
+pub enum Shape {
+    /// This many data and parity blocks, with the profile that suits the source.
+    Blocks {
+        /// Data blocks (k).
+        data: u64,
+        /// Parity blocks (m).
+        parity: u64,
+    },
+    /// Exactly this profile.
+    Profile(Profile),
 }
 
 /// What became of a backup.
@@ -83,7 +95,10 @@ impl Backup<'_> {
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
         let source = Source::open(self.source, self.io)?;
-        let profile = Profile::for_source(self.data, self.parity, source.bytes())?;
+        let profile = match self.shape {
+            Shape::Blocks { data, parity } => Profile::for_source(data, parity, source.bytes())?,
+            Shape::Profile(profile) => profile,
+        };
         let geometry = Geometry::new(profile, source.bytes());
         let codec = Arc::new(Codec::new(profile));
         let places = self.policy.place(profile.blocks(), self.stores.len());

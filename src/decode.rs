@@ -117,16 +117,17 @@ impl<'a> Worker<'a> {
         let needed = |window: usize| {
             Arena::bytes_for(streams, (back + window + ahead) * unit).map_or(u64::MAX, |bytes| bytes as u64)
         };
-        let allowed = pass.resources.buffer_bytes() / workers.max(1);
+        let allowed = pass.resources.buffer_bytes(&pass.found.codec) / workers.max(1);
         let Some(spare) = allowed.checked_sub(needed(least)) else {
-            return Err(pass.resources.too_little(needed(least).saturating_mul(workers)));
+            return Err(pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers)));
         };
         let more = usize::try_from(spare).unwrap_or(usize::MAX) / (streams * unit) / multiple * multiple;
         let window = (least + more).min(WINDOW_STEPS_MAX.max(least)).min(frame.next_multiple_of(multiple));
         let bind = |program| Bound::new(program, (back + window + ahead) * unit, unit);
         let programs = plan.programs().iter().map(bind).collect::<Result<Vec<Bound>, _>>();
-        let programs =
-            programs.map_err(|_| pass.resources.too_little(needed(least).saturating_mul(workers)))?;
+        let programs = programs.map_err(|_| {
+            pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers))
+        })?;
         let arena = programs[0].arena();
         Ok(Self { pass, geometry, programs, arena, unit, window, back, ahead })
     }

@@ -78,12 +78,12 @@ impl Pass<'_> {
             Arena::bytes_for(profile.blocks(), stream_bytes(steps))
                 .map_or(u64::MAX, |bytes| (bytes * BUFFERS) as u64)
         };
-        let spare = self.resources.buffer_bytes().checked_sub(needed(least));
-        let Some(spare) = spare else { return Err(self.resources.too_little(needed(least))) };
+        let spare = self.resources.buffer_bytes(self.codec).checked_sub(needed(least));
+        let Some(spare) = spare else { return Err(self.resources.too_little(self.codec, needed(least))) };
         let more = usize::try_from(spare).unwrap_or(usize::MAX) / (profile.blocks() * BUFFERS * unit);
         let steps = if least + more >= wanted { wanted } else { least + more / multiple * multiple };
         let bound = Bound::new(self.codec.encoder(), stream_bytes(steps), unit)
-            .map_err(|_| self.resources.too_little(needed(least)))?;
+            .map_err(|_| self.resources.too_little(self.codec, needed(least)))?;
         Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers: BUFFERS })
     }
 

@@ -36,7 +36,7 @@ mod verify;
 #[doc = include_str!("format.md")]
 pub mod format {}
 
-pub use backup::{Backup, BackupReport};
+pub use backup::{Backup, BackupReport, Shape};
 pub use error::Error;
 pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups};
 pub use geometry::{Chunk, Frame, Geometry, SOURCE_BYTES_MAX};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use rayon::ThreadPool;
-use tanner_kernels::Level;
+use tanner_kernels::{Codec, Level};
 
 use crate::error::Error;
 
@@ -48,12 +48,14 @@ impl Resources {
     }
 
     /// Bytes for buffers, all of a pass together.
-    pub(crate) fn buffer_bytes(&self) -> u64 {
-        self.memory_bytes.saturating_sub(RESERVED_BYTES)
+    pub(crate) fn buffer_bytes(&self, codec: &Codec) -> u64 {
+        self.memory_bytes.saturating_sub(reserved_bytes(codec))
     }
 
-    pub(crate) fn too_little(&self, buffer_bytes: u64) -> Error {
-        Error::Memory { allowed: self.memory_bytes, needed: buffer_bytes.saturating_add(RESERVED_BYTES) }
+    /// Refuses a pass that needs this much for its buffers.
+    pub(crate) fn too_little(&self, codec: &Codec, buffer_bytes: u64) -> Error {
+        let needed = buffer_bytes.saturating_add(reserved_bytes(codec));
+        Error::Memory { allowed: self.memory_bytes, needed }
     }
 }
 
@@ -77,7 +79,14 @@ impl Stop {
     }
 }
 
-/// Set aside for everything that is no chunk buffer: programs, tasks, stacks, the libraries.
-const RESERVED_BYTES: u64 = 48 << 20;
+/// Set aside for everything that is no chunk buffer.
+fn reserved_bytes(codec: &Codec) -> u64 {
+    (codec.memory_bytes() + codec.profile().blocks() * BLOCK_BYTES) as u64 + BASE_BYTES
+}
+
+/// The program itself, its libraries, stacks and queues.
+const BASE_BYTES: u64 = 24 << 20;
+/// A block's hasher, task, channel and open object.
+const BLOCK_BYTES: usize = 16 << 10;
 /// What a run may use of memory unless told otherwise.
 pub const MEMORY_BYTES_DEFAULT: u64 = 512 << 20;

@@ -105,12 +105,10 @@ impl Source {
             return Ok(());
         }
         if let Some(mapping) = &self.mapping {
-            match copy_out(mapping, offset, into) {
-                Ok(copied) if copied == into.len() => return Ok(()),
-                // Pages are gone: let the file itself say whether it shrank.
-                Ok(_) | Err(nix::Error::EFAULT) => {}
-                // The system forbids it, as some containers do: read instead.
-                Err(_) => {}
+            // Else pages are gone, and the file itself says whether it shrank; or the system forbids the call, as some
+            // containers do.
+            if copy_out(mapping, offset, into) == Ok(into.len()) {
+                return Ok(());
             }
         }
         self.file.read_exact_at(into, offset).map_err(|source| match source.kind() {
@@ -162,12 +160,19 @@ fn copy_out(mapping: &memmap2::Mmap, offset: u64, into: &mut [u8]) -> nix::Resul
         return Err(nix::Error::EFAULT);
     }
     let from = RemoteIoVec { base: mapping.as_ptr() as usize + start, len: into.len() };
-    let length = into.len();
+    let end = start + into.len();
     let copied = process_vm_readv(nix::unistd::Pid::this(), &mut [IoSliceMut::new(into)], &[from]);
+    // The kernel maps pages around those it was asked for, too; they are given back with them.
+    let (first, last) =
+        (start / MAPPED_AROUND * MAPPED_AROUND, end.next_multiple_of(MAPPED_AROUND).min(mapping.len()));
     // SAFETY: a shared mapping of a file reads the same after its pages were dropped.
-    let _ = unsafe { mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, length) };
+    let _ =
+        unsafe { mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, last - first) };
     copied
 }
+
+/// A huge page, the most that one fault maps.
+const MAPPED_AROUND: usize = 2 << 20;
 
 #[cfg(not(target_os = "linux"))]
 fn copy_out(_mapping: &memmap2::Mmap, _offset: u64, _into: &mut [u8]) -> nix::Result<usize> {

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use thiserror::Error;
 
 use crate::block_set::BlockSet;
-use crate::code::Code;
+use crate::code::{Code, Tap};
 use crate::exec::{Bound, Stores};
 use crate::plan::{DecodePlan, Role, Unrecoverable};
 use crate::profile::Profile;
-use crate::program::Program;
+use crate::program::{Program, Slot, XorRow};
 use crate::simd::Level;
 
 /// Encodes and decodes with one profile. Cheap to share: plans are cached behind a lock.
@@ -57,6 +57,15 @@ impl Codec {
     #[must_use]
     pub fn code(&self) -> &Code {
         &self.code
+    }
+
+    /// What the codec and one binding of its encoder take of memory, in bytes; plans come on top.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        let taps: usize = self.code.phases().iter().flatten().map(|row| row.taps.len()).sum();
+        let rows: usize = self.code.phases().iter().map(Vec::len).sum();
+        // Rows grow by doubling, so up to twice of each may be held.
+        taps * (2 * size_of::<Tap>() + size_of::<Slot>() + size_of::<i32>()) + rows * 2 * size_of::<XorRow>()
     }
 
     /// The program that computes all parity blocks.

@@ -9,7 +9,7 @@ use tanner_kernels::Profile;
 use super::args::{BackupArgs, FindArgs, LsArgs, ResourceArgs, RestoreArgs};
 use super::output::{Output, count, rate, size, time};
 use super::{Context, Outcome};
-use crate::backup::{Backup, BackupReport};
+use crate::backup::{Backup, BackupReport, Shape};
 use crate::error::Error;
 use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
 use crate::id::BackupId;
@@ -28,8 +28,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let backup = Backup {
         source: &args.file,
         io: args.io,
-        data: args.data,
-        parity: args.parity,
+        shape: Shape::Blocks { data: args.data, parity: args.parity },
         stores,
         policy: &Even,
         id: BackupId::random(),

@@ -84,6 +84,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
     let outcome = result.unwrap_or_else(|error| failed(output, &error));
     let mut summary = json!({ "command": name, "exit_code": outcome.code, "seconds": context.seconds() });
     if let (Value::Object(summary), Value::Object(fields)) = (&mut summary, outcome.summary) {
+        summary.insert("peak_memory_bytes".into(), json!(peak_memory_bytes()));
         summary.extend(fields);
     }
     output.message("summary", summary);
@@ -131,6 +132,13 @@ fn watch_signals(stop: &Stop) {
             std::process::exit(128 + i32::from(number));
         });
     }
+}
+
+/// The most memory that this process had resident, where the system tells.
+fn peak_memory_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    peak.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
 /// Every block under way holds a descriptor; the usual soft limit of 1024 is below what wide shapes need.

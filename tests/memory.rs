@@ -1,0 +1,120 @@
+//! Memory stays within its bound, whatever the size of the file.
+#![allow(clippy::unwrap_used)]
+
+use std::fmt::Debug;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store};
+use tanner_transports::{
+    ByteStream, Capabilities, Memory, NameStream, ObjectMeta, ObjectName, Put, Result, Transport,
+};
+
+/// Takes any number of bytes and keeps none, but for manifests.
+#[derive(Debug)]
+struct Discard(Memory);
+
+struct Nothing;
+
+#[async_trait]
+impl Put for Nothing {
+    async fn write(&mut self, _bytes: Bytes) -> Result<()> {
+        Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+
+    async fn abandon(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Transport for Discard {
+    fn url(&self) -> &str {
+        "discard:"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
+        if name.part() == "manifest" { self.0.put(name, length).await } else { Ok(Box::new(Nothing)) }
+    }
+
+    async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
+        self.0.get(name, range).await
+    }
+
+    async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.0.get_ranges(name, ranges).await
+    }
+
+    async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {
+        self.0.stat(name).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<NameStream> {
+        self.0.list(prefix).await
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<()> {
+        self.0.delete(name).await
+    }
+}
+
+/// Peak resident memory of this process. The runner gives each test a process of its own.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memory_bytes: u64) {
+    // Holes of a file in memory are read without filling the page cache.
+    let directory =
+        ["/dev/shm", "/tmp"].into_iter().find(|path| std::path::Path::new(path).is_dir()).unwrap();
+    let file = tempfile::NamedTempFile::new_in(directory).unwrap();
+    file.as_file().set_len(bytes).unwrap();
+    let backup = Backup {
+        source: file.path(),
+        io,
+        shape: Shape::Blocks { data, parity },
+        stores: vec![Store { transport: Arc::new(Discard(Memory::new())) }],
+        policy: &Even,
+        id: BackupId::random(),
+        created: 0,
+    };
+    let resources = Arc::new(Resources::new(2, memory_bytes).unwrap());
+    let report = backup.run(&resources, &Stop::default(), &Arc::new(Progress::default())).await.unwrap();
+    assert!(report.is_complete());
+    let peak = peak_memory_bytes();
+    println!("{bytes} bytes, {data}+{parity}, {io:?}: peak {} MiB of {}", peak >> 20, memory_bytes >> 20);
+    assert!(peak <= memory_bytes, "{peak} bytes where {memory_bytes} are allowed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forty_gib_fit_in_512_mib() {
+    backup_sparse(40 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
+}
+
+/// Pages of a mapping count as ours until they are given back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapped_file_fits_as_well() {
+    backup_sparse(2 << 30, IoMode::Mmap, (10, 5), 128 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wide_shapes_fit_as_well() {
+    backup_sparse(1 << 30, IoMode::Auto, (1000, 200), 256 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_widest_shape_fits_in_the_default() {
+    backup_sparse(1 << 30, IoMode::Auto, (3072, 1024), 512 << 20).await;
+}
