@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, stream};
 use tanner_kernels::{BlockSet, Codec, Profile};
 use tanner_transports::{ObjectName, Put, Target, Transport, TransportError};
 use tokio::sync::mpsc;
@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 
 use crate::encode::{Hashes, Pass};
 use crate::error::Error;
+use crate::fetch::read_object;
 use crate::geometry::Geometry;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, NAME_BYTES_MAX};
@@ -118,7 +119,7 @@ impl Backup<'_> {
         };
         let hashes = pass.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
         let written = outcome.join(writers).await;
-        let hashes = match hashes {
+        let hashes = match hashes.and_then(|hashes| stop.check().map(|()| hashes)) {
             Ok(hashes) => hashes,
             Err(error) => {
                 abandon(written).await;
@@ -323,8 +324,7 @@ async fn put_and_read_back(
     let mut put = transport.put(name, Some(length)).await?;
     put.write(bytes.clone()).await?;
     put.commit().await?;
-    let read: Vec<Bytes> = transport.get(name, 0..length).await?.try_collect().await?;
-    if read.concat() == bytes { Ok(()) } else { Err(differs(transport.url(), name)) }
+    if read_object(transport, name).await? == bytes { Ok(()) } else { Err(differs(transport.url(), name)) }
 }
 
 fn differs(store: &str, name: &ObjectName) -> TransportError {

@@ -109,8 +109,7 @@ impl<'a> Worker<'a> {
         let (plan, unit) = (pass.plan, geometry.profile().unit());
         let (back, advance) = (plan.reach_back(), plan.advance());
         let ahead = plan.reach_ahead() - advance;
-        // Windows begin at whole KiB, as hashing in pieces wants.
-        let multiple = advance.next_multiple_of(16);
+        let multiple = Geometry::chunk_multiple(advance);
         let frame = usize::try_from(geometry.frame_steps_max()).expect("frames hold 32 bits");
         let least = if unit == 64 { multiple } else { frame.next_multiple_of(multiple) };
         let streams = plan.roles().len();
@@ -122,7 +121,8 @@ impl<'a> Worker<'a> {
             return Err(pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers)));
         };
         let more = usize::try_from(spare).unwrap_or(usize::MAX) / (streams * unit) / multiple * multiple;
-        let window = (least + more).min(WINDOW_STEPS_MAX.max(least)).min(frame.next_multiple_of(multiple));
+        let wanted = WINDOW_STEPS_MAX.min(frame).next_multiple_of(multiple).max(least);
+        let window = (least + more).min(wanted);
         let bind = |program| Bound::new(program, (back + window + ahead) * unit, unit);
         let programs = plan.programs().iter().map(bind).collect::<Result<Vec<Bound>, _>>();
         let programs = programs.map_err(|_| {

@@ -68,7 +68,7 @@ impl Pass<'_> {
         let profile = self.geometry.profile();
         let (unit, depth) = (profile.unit(), profile.depth());
         // Chunks begin at phase 0 and, where pieces are hashed, at whole KiB.
-        let multiple = self.codec.code().phases().len().next_multiple_of(16);
+        let multiple = Geometry::chunk_multiple(self.codec.code().phases().len());
         let frame = usize::try_from(self.geometry.frame_steps_max()).expect("frames hold 32 bits");
         let wanted = CHUNK_STEPS_MAX.next_multiple_of(multiple).min(frame);
         // Symbols below a cache line occur in sources so small that one chunk takes them whole.

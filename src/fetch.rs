@@ -9,7 +9,7 @@ use blake3::Hasher;
 use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{ByteStream, TransportError};
+use tanner_transports::{ByteStream, ObjectName, Transport, TransportError};
 use tokio::runtime::Handle;
 
 use crate::error::Error;
@@ -259,13 +259,25 @@ impl RangeReader {
 
 /// The manifest's bytes, as the store has them.
 pub(crate) async fn read_manifest(store: &Store, id: BackupId) -> Result<Vec<u8>, TransportError> {
-    let name = manifest_name(id);
-    let length = store.transport.stat(&name).await?.length;
-    if length > MANIFEST_BYTES_MAX as u64 {
-        // Too long to be one; the head is enough to say so.
-        return Ok(vec![0; MANIFEST_BYTES_MAX + 1]);
-    }
-    let pieces: Vec<Bytes> = store.transport.get(&name, 0..length).await?.try_collect().await?;
+    // What is longer is none, and its head is enough to say so.
+    read_head(&*store.transport, &manifest_name(id), MANIFEST_BYTES_MAX as u64 + 1).await
+}
+
+/// A whole object, for those that fit in memory.
+///
+/// # Errors
+/// If it is not there or cannot be read.
+pub async fn read_object(transport: &dyn Transport, name: &ObjectName) -> Result<Vec<u8>, TransportError> {
+    read_head(transport, name, u64::MAX).await
+}
+
+async fn read_head(
+    transport: &dyn Transport,
+    name: &ObjectName,
+    bytes_max: u64,
+) -> Result<Vec<u8>, TransportError> {
+    let length = transport.stat(name).await?.length.min(bytes_max);
+    let pieces: Vec<Bytes> = transport.get(name, 0..length).await?.try_collect().await?;
     Ok(pieces.concat())
 }
 

@@ -154,11 +154,23 @@ impl Geometry {
         self.unit() == 64
     }
 
+    /// The least number of steps that is a multiple of `groups_of` and after which, if pieces are hashed, whole KiB
+    /// have passed: chunks are multiples of it.
+    #[must_use]
+    pub fn chunk_multiple(groups_of: usize) -> usize {
+        (1..=STEPS_PER_KIB)
+            .map(|times| times * groups_of)
+            .find(|steps| steps.is_multiple_of(STEPS_PER_KIB))
+            .expect("the last of them is")
+    }
+
     fn unit(&self) -> u64 {
         self.profile.unit() as u64
     }
 }
 
+/// Steps of 64-byte symbols in a KiB.
+const STEPS_PER_KIB: usize = 16;
 const PAGE_ALIGNED_STEPS_MIN: u64 = 16_384;
 
 #[cfg(test)]
@@ -192,6 +204,13 @@ mod tests {
                     );
                 }
             }
+        }
+    }
+
+    #[test]
+    fn chunk_multiples_fit_both_periods() {
+        for (period, multiple) in [(1, 16), (5, 80), (16, 16), (32, 32), (35, 560), (24, 48)] {
+            assert_eq!(Geometry::chunk_multiple(period), multiple, "{period}");
         }
     }
 

@@ -38,7 +38,7 @@ pub mod format {}
 
 pub use backup::{Backup, BackupReport, Shape};
 pub use error::Error;
-pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups};
+pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups, read_object};
 pub use geometry::{Chunk, Frame, Geometry, SOURCE_BYTES_MAX};
 pub use hash::PieceHasher;
 pub use id::{BackupId, IdError};

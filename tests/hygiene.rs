@@ -1,0 +1,81 @@
+//! What the project promises about its dependencies, held against the lock file.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Versions below these have known holes that a hostile file or peer can reach; each row names the advisory.
+const FLOORS: [(&str, [u64; 3], &str); 9] = [
+    ("anyhow", [1, 0, 103], "RUSTSEC-2026-0190"),
+    ("bytes", [1, 11, 1], "RUSTSEC-2026-0007"),
+    ("crossbeam-channel", [0, 5, 15], "RUSTSEC-2025-0024"),
+    ("crossbeam-epoch", [0, 9, 20], "RUSTSEC-2026-0204"),
+    ("memmap2", [0, 9, 11], "RUSTSEC-2026-0186"),
+    ("rand", [0, 9, 3], "RUSTSEC-2026-0097"),
+    ("slab", [0, 4, 11], "RUSTSEC-2025-0047"),
+    ("time", [0, 3, 47], "RUSTSEC-2026-0009"),
+    ("tokio", [1, 44, 2], "RUSTSEC-2025-0023"),
+];
+
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let resolved: Vec<&str> = metadata["resolve"]["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| node["id"].as_str().unwrap())
+        .collect();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages.filter(|package| resolved.contains(&package["id"].as_str().unwrap())).cloned().collect()
+}
+
+/// "1.2.3" or "1.2" as numbers; what follows a dash or plus does not count.
+fn version(text: &str) -> [u64; 3] {
+    let mut parts = text.split(['-', '+']).next().unwrap().split('.').map(|part| part.parse().unwrap());
+    std::array::from_fn(|_| parts.next().unwrap_or(0))
+}
+
+#[test]
+fn no_dependency_is_below_its_floor() {
+    let mut found = BTreeMap::new();
+    for package in packages() {
+        let (name, got) =
+            (package["name"].as_str().unwrap().to_owned(), version(package["version"].as_str().unwrap()));
+        for (_, least, advisory) in FLOORS.iter().filter(|(floor, ..)| *floor == name) {
+            assert!(got >= *least, "{name} {got:?} is below {least:?}: {advisory}");
+        }
+        found.insert(name, got);
+    }
+    assert!(
+        ["bytes", "memmap2", "tokio"].iter().all(|name| found.contains_key(*name)),
+        "the lock file was read"
+    );
+}
+
+/// Whoever has the stated compiler must be able to build.
+#[test]
+fn every_dependency_builds_on_the_stated_compiler() {
+    let packages = packages();
+    let stated = |package: &Value| package["rust_version"].as_str().map(version);
+    let ours = packages.iter().find(|package| package["name"] == "tanner").and_then(stated).unwrap();
+    for package in &packages {
+        if let Some(wanted) = stated(package) {
+            assert!(wanted <= ours, "{} {} wants rustc {wanted:?}", package["name"], package["version"]);
+        }
+    }
+}
