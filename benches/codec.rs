@@ -33,7 +33,7 @@ fn encode(criterion: &mut Criterion) {
             let mut run = || bound.run(&mut arena, depth, 0..steps + depth, level, Stores::Streaming);
             run();
             group.bench_function(BenchmarkId::new(level.name(), format!("{k}+{m}")), |bencher| {
-                bencher.iter(&mut run)
+                bencher.iter(&mut run);
             });
             let parity: Vec<Vec<u8>> =
                 (0..m as usize).map(|j| arena.stream(k as usize + j).to_vec()).collect();
@@ -90,7 +90,7 @@ fn decode(criterion: &mut Criterion) {
             };
             run();
             group.bench_function(BenchmarkId::new(format!("{lost} data lost"), format!("{k}+{m}")), |b| {
-                b.iter(&mut run)
+                b.iter(&mut run);
             });
             for (stream, role) in plan.roles().iter().enumerate() {
                 let Role::Output(block) = *role else { continue };

@@ -37,10 +37,8 @@ pub enum Error {
     #[error(transparent)]
     Id(#[from] IdError),
     /// The memory allowed is too little for the shape.
-    #[error("--memory {allowed} is too little for this shape: it needs at least {needed} bytes")]
+    #[error("--memory is too little for this shape: it needs at least {}MiB", needed.div_ceil(1 << 20))]
     Memory {
-        /// Bytes allowed.
-        allowed: u64,
         /// Bytes needed.
         needed: u64,
     },

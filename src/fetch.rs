@@ -103,7 +103,7 @@ impl Found {
                         unreadable.push(error);
                     }
                 },
-                Err(TransportError::Missing { .. }) => {
+                Err(TransportError::Missing { at }) if at.name.is_some() => {
                     troubles.push(trouble(store, "it has no manifest of this backup".into()));
                 }
                 Err(error) => troubles.push(trouble(store, chain(&error))),

@@ -11,7 +11,7 @@ pub struct BackupId([u8; 16]);
 
 /// Text is not a backup id.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("`{text}` is no backup id: wanted 32 hexadecimal digits, as `tanner ls` prints them")]
+#[error("`{text}` is no backup id: wanted 32 hexadecimal digits in lower case, as `tanner ls` prints them")]
 pub struct IdError {
     /// The text given.
     pub text: String,

@@ -55,7 +55,7 @@ impl Resources {
     /// Refuses a pass that needs this much for its buffers.
     pub(crate) fn too_little(&self, codec: &Codec, buffer_bytes: u64) -> Error {
         let needed = buffer_bytes.saturating_add(reserved_bytes(codec));
-        Error::Memory { allowed: self.memory_bytes, needed }
+        Error::Memory { needed }
     }
 }
 

@@ -128,7 +128,8 @@ impl Source {
             (now, then) if now == then => Ok(()),
             (now, then) if now.bytes < then.bytes => Err(self.changed("it became shorter")),
             (now, then) if now.bytes > then.bytes => Err(self.changed("it became longer")),
-            _ => Err(self.changed("it was written to")),
+            (now, then) if now.modified != then.modified => Err(self.changed("it was written to")),
+            _ => Err(self.changed("its name, links or permissions were changed")),
         }
     }
 

@@ -121,7 +121,7 @@ fn coupled_24_26_survives_2000_stratified_losses_of_25() {
 #[test]
 fn coupled_survives_the_worst_strata_at_1500_steps() {
     let mut dice = Dice(3);
-    for (k, m, each) in [(24, 26, 12), (20, 20, 8), (16, 11, 6), (50, 50, 2), (100, 30, 1)] {
+    for (k, m, each) in [(24, 26, 60), (20, 20, 60), (16, 11, 60), (50, 50, 10), (100, 30, 5)] {
         let bytes = k as usize * 64 * 1500 - 17;
         let stored = Stored::new(Profile::for_source(k, m, bytes as u64).unwrap(), bytes);
         for data_lost in [1, 2, 3, 4, 6, 8, m as usize / 2].into_iter().filter(|&lost| lost < m as usize) {

@@ -156,6 +156,10 @@ Exit codes:
     6  too few blocks could be stored; nothing is kept
     7  the source changed while it was read; nothing was stored
    10  the store or the backup does not exist
-  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written
+  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends
+       the run at once
+
+A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
+use verify.
 
 The environment variable TANNER_SIMD forces a SIMD level: auto, portable, neon, avx2, avx512.";

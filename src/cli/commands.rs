@@ -1,5 +1,6 @@
 //! The commands: arguments to options, one library call, outcome to words.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,7 +79,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     let overhead = if bytes == 0 { 0.0 } else { (stored as f64 / bytes as f64 - 1.0) * 100.0 };
     let stores_word = count(stores, "store");
     output.say(&format!(
-        "  {} on {stores_word}: {} stored (+{overhead:.1} %)",
+        "  {}; on {stores_word}: {} stored (+{overhead:.1} %)",
         shape(geometry.profile()),
         size(stored)
     ));
@@ -90,13 +91,11 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     for (store, error) in &report.failed {
         output.say(&format!("  FAILED {store}: {}", chain(error)));
     }
-    if !report.is_complete() {
-        let lost = report.live.blocks() - report.live.len();
-        output.say(&format!(
-            "  below target: {} of {} not stored",
-            lost,
-            count(report.live.blocks(), "block")
-        ));
+    let lost = report.live.blocks() - report.live.len();
+    if lost > 0 {
+        output.say(&format!("  below target: {lost} of {} not stored", count(report.live.blocks(), "block")));
+    } else if !report.is_complete() {
+        output.say("  below target: the manifest is not on every store");
     }
 }
 
@@ -146,38 +145,51 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
 
 pub(super) async fn ls(context: &Context, args: LsArgs) -> Result<Outcome, Error> {
     let stores = Store::open_all(&context.registry, &args.stores, "ls")?;
-    let (mut seen, mut unreadable) = (Vec::<BackupId>::new(), 0);
-    context
-        .output
-        .result(&format!("{:<32}  {:<20}  {:>10}  {:<18}  NAME", "ID", "CREATED", "SIZE", "BLOCKS"));
+    let (mut manifests, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
+    let mut dead = None;
     for store in &stores {
-        for id in list_backups(store).await? {
-            if seen.contains(&id) {
+        let ids = match list_backups(store).await {
+            Ok(ids) => ids,
+            Err(error) => {
+                // The others may have what is looked for.
+                let error = Error::from(error);
+                context.output.error(&chain(&error));
+                dead.get_or_insert((error.exit_code(), chain(&error)));
                 continue;
             }
+        };
+        for id in ids {
             let read = read_manifest(store, id).await.map_err(|error| chain(&error));
             match read.and_then(|bytes| Manifest::from_bytes_of(id, &bytes).map_err(|error| chain(&error))) {
-                Ok(manifest) => {
-                    seen.push(id);
-                    list_one(context.output, &manifest);
-                }
+                Ok(manifest) => _ = manifests.insert(id, manifest),
                 Err(error) => {
-                    unreadable += 1;
+                    unreadable.insert(id);
                     context.output.error(&format!("backup {id} in {}: {error}", store.url()));
                 }
             }
         }
     }
-    // A manifest that cannot be read in any of these stores is damage that others may repair.
-    let code = if unreadable == 0 { 0 } else { 4 };
-    Ok(Outcome { code, summary: json!({ "backups": seen.len(), "manifests_unreadable": unreadable }) })
+    let mut manifests: Vec<Manifest> = manifests.into_values().collect();
+    manifests.sort_by_key(|manifest| (manifest.created, manifest.id));
+    context
+        .output
+        .result(&format!("{:<32}  {:<20}  {:>10}  {:<18}  NAME", "ID", "CREATED", "SIZE", "BLOCKS"));
+    manifests.iter().for_each(|manifest| list_one(context.output, manifest));
+    // A manifest that cannot be read in one store is damage that others may repair.
+    let mut summary = json!({ "backups": manifests.len(), "manifests_unreadable": unreadable.len() });
+    let mut code = if unreadable.is_empty() { 0 } else { 4 };
+    if let Some((exit_code, error)) = dead {
+        code = exit_code;
+        summary["error"] = json!(error);
+    }
+    Ok(Outcome { code, summary })
 }
 
 fn list_one(output: Output, manifest: &Manifest) {
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
     let blocks = format!("{}+{} {}", profile.data(), profile.parity(), profile.code_name());
     let bytes = geometry.source_bytes();
-    let name = printable(&manifest.name);
+    let name = &manifest.name;
     output.result(&format!(
         "{}  {:<20}  {:>10}  {blocks:<18}  {name}",
         manifest.id,
@@ -207,7 +219,7 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
     let modified = manifest.modified.map_or_else(|| "unknown".into(), time);
     for (label, value) in [
         ("id", manifest.id.to_string()),
-        ("name", printable(&manifest.name)),
+        ("name", manifest.name.clone()),
         ("size", format!("{} ({} bytes)", size(geometry.source_bytes()), geometry.source_bytes())),
         ("created", time(manifest.created)),
         ("modified", modified),
@@ -321,13 +333,11 @@ fn promise(stores_survivable: Option<usize>, blocks_survivable: Option<usize>, s
                 0 => "no store may be lost".into(),
                 lost => format!("any {lost} of {} may be lost", count(stores, "store")),
             };
-            format!("{of_stores}; any {} may be lost", count(lost_blocks, "block"))
+            match lost_blocks {
+                0 => format!("{of_stores}; no block may be lost"),
+                lost => format!("{of_stores}; any {} may be lost", count(lost, "block")),
+            }
         }
-        _ => "NOT RESTORABLE from these stores".into(),
+        _ => "NOT RESTORABLE from these stores alone".into(),
     }
-}
-
-/// A name from a manifest, without control characters that a terminal would obey.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -35,7 +35,10 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, registry: Registry) ->
     let args: Vec<OsString> = args.into_iter().collect();
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error, args.iter().any(|arg| arg == "--json")),
+        Err(error) => {
+            let flags = args.iter().take_while(|arg| *arg != "--");
+            return usage(&error, flags.into_iter().any(|arg| arg == "--json"));
+        }
     };
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tanner-io").build();
@@ -88,6 +91,10 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         summary.extend(fields);
     }
     output.message("summary", summary);
+    if outcome.code == 0 && Output::is_cut_off() {
+        output.error("standard output could not be written");
+        return 1;
+    }
     outcome.code
 }
 
@@ -106,8 +113,11 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
     let code = if asked { 0 } else { 2 };
     if json && !asked {
         let output = Output { json, quiet: false };
-        let line = error.render().to_string();
-        let line = line.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let text = error.render().to_string();
+        // The first paragraph says what is wrong; usage follows.
+        let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let line = lines.join(" ");
+        let line = line.trim_start_matches("error: ");
         output.error(line);
         output.message("summary", json!({ "exit_code": code, "error": line }));
     } else {

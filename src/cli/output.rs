@@ -1,6 +1,7 @@
 //! What a run prints: words for people on standard error, results and JSON lines on standard output.
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
@@ -17,8 +18,7 @@ impl Output {
     /// A line for people.
     pub(super) fn say(self, line: &str) {
         if !self.json && !self.quiet {
-            // Whoever closed standard error does not want to hear about it.
-            let _ = writeln!(io::stderr(), "{line}");
+            print_words(line);
         }
     }
 
@@ -49,15 +49,35 @@ impl Output {
         if self.json {
             self.message("error", json!({ "error": error }));
         } else {
-            let _ = writeln!(io::stderr(), "tanner: {error}");
+            print_words(&format!("tanner: {error}"));
         }
+    }
+
+    /// Whether something of the result was lost, other than because its reader had seen enough.
+    pub(super) fn is_cut_off() -> bool {
+        CUT_OFF.load(Ordering::Relaxed)
     }
 }
 
-fn print_line(line: &str) {
-    // A reader that has seen enough closes the pipe; that is success.
-    let _ = writeln!(io::stdout(), "{line}");
+fn print_words(line: &str) {
+    // Whoever closed standard error does not want to hear about it.
+    let _ = writeln!(io::stderr(), "{}", printable(line));
 }
+
+fn print_line(line: &str) {
+    match writeln!(io::stdout(), "{}", printable(line)) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => CUT_OFF.store(true, Ordering::Relaxed),
+        _ => {}
+    }
+}
+
+/// File names come from disks and manifests: none of their control characters may reach a terminal.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// There is one standard output.
+static CUT_OFF: AtomicBool = AtomicBool::new(false);
 
 /// Bytes for people.
 pub(super) fn size(bytes: u64) -> String {

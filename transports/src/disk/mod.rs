@@ -50,7 +50,7 @@ struct Inner {
 
 impl Disk {
     /// The store in the directory `root`, which need not exist. A relative path is taken from where the process
-    /// stands now. Touches nothing on the disk.
+    /// stands now. Changes nothing on the disk.
     ///
     /// # Errors
     /// `BadUrl` when `root` is empty, `Other` when the process stands nowhere.
@@ -61,8 +61,7 @@ impl Disk {
         }
         let absolute = std::path::absolute(root)
             .map_err(|error| TransportError::from_io(Target::store(root.to_string_lossy()), error))?;
-        // One spelling for one place: no trailing slash.
-        let root: PathBuf = absolute.components().collect();
+        let root = one_spelling(&absolute);
         let url = url::from_path(&root).into();
         Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false) }) })
     }
@@ -78,6 +77,15 @@ impl Disk {
     fn at(&self, name: &ObjectName) -> Target {
         Target::object(self.inner.url.clone(), name)
     }
+}
+
+/// One spelling for one place: links and dots are followed as far as the path exists, and no slash ends it.
+fn one_spelling(absolute: &Path) -> PathBuf {
+    let real = absolute.ancestors().find_map(|ancestor| {
+        let rest = absolute.strip_prefix(ancestor).expect("an ancestor is a prefix");
+        Some(ancestor.canonicalize().ok()?.join(rest))
+    });
+    real.unwrap_or_else(|| absolute.to_owned()).components().collect()
 }
 
 #[async_trait]

@@ -1,0 +1,109 @@
+//! Exit codes 3 and 6: stores that fail while a backup is made.
+
+use std::fs;
+use std::process::Command;
+
+use crate::harness::{Place, Tanner, files_below, nothing_is_left_in, tanner};
+use crate::stored::{Stored, back_up, content};
+
+/// Modes mean nothing to root, so what cannot be written is what cannot exist: a place below a file.
+fn with_dead_stores(place: &Place, alive: usize, dead: usize) -> Vec<std::path::PathBuf> {
+    let file = place.file("not-a-directory", b"");
+    let mut stores = place.stores(alive);
+    stores.extend((0..dead).map(|store| file.join(format!("dead{store}"))));
+    stores
+}
+
+#[test]
+fn a_store_that_fails_costs_redundancy_and_not_the_backup() {
+    let place = Place::new();
+    let (bytes, stores) = (content(1 << 20, 1), with_dead_stores(&place, 4, 1));
+    let source = place.file("a.bin", &bytes);
+    let run = back_up(&source, "-k 10 -m 5", &stores).run().expect(3);
+    run.err_has("dead0").err_has("below target").err_has("3 of 15");
+    let id = run.out.trim().to_owned();
+    let stored = Stored { place, source, bytes, stores, id };
+    stored.restores();
+    stored.lose([0, 1]);
+    stored.restores();
+    stored.lose([2]);
+    stored.does_not_restore();
+}
+
+#[test]
+fn the_promise_after_a_failure_is_one_that_is_kept() {
+    let place = Place::new();
+    let (bytes, stores) = (content(100_000, 1), with_dead_stores(&place, 6, 1));
+    let source = place.file("a.bin", &bytes);
+    let run = back_up(&source, "-k 4 -m 3", &stores).run().expect(3);
+    run.err_has("any 2 of 7 stores may be lost").err_has("any 2 blocks may be lost");
+    let stored = Stored { place, source, bytes, stores, id: run.out.trim().to_owned() };
+    for (one, other) in (0..6).flat_map(|one| (0..one).map(move |other| (one, other))) {
+        stored.without(&[one, other], || _ = stored.restores());
+    }
+}
+
+#[test]
+fn a_file_system_that_takes_no_files_is_a_failed_store() {
+    let place = Place::new();
+    let source = place.file("a.bin", &content(50_000, 1));
+    for dead in ["/proc/tanner-test", "/sys/tanner-test", "/dev/null/tanner-test", "/dev/full"] {
+        let mut stores = place.stores(4);
+        stores.push(dead.into());
+        let run = back_up(&source, "-k 10 -m 5", &stores).run().expect(3);
+        run.err_has(dead).err_has("below target");
+    }
+}
+
+/// A real full disk, where this machine lets us mount a small one.
+#[test]
+fn a_disk_that_is_full_is_a_failed_store() {
+    let place = Place::new();
+    let mut stores = place.stores(4);
+    let full = place.join("full");
+    fs::create_dir(&full).unwrap();
+    let mount = format!("mount -t tmpfs -o size=64k tmpfs {}", full.display());
+    let namespace = ["--user", "--map-root-user", "--mount", "sh", "-c"];
+    if !Command::new("unshare").args(namespace).arg(&mount).status().is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this machine does not let us mount a small disk");
+        return;
+    }
+    stores.push(full);
+    let source = place.file("a.bin", &content(1 << 20, 1));
+    let mut run = Command::new("unshare");
+    run.args(namespace).arg(format!("{mount} && exec \"$@\"")).arg("sh");
+    let backup = back_up(&source, "-k 10 -m 5", &stores).0;
+    run.arg(backup.get_program()).args(backup.get_args());
+    let run = Tanner(run).run().expect(3);
+    run.err_has("full").err_has("no room");
+    let out = place.output();
+    let id = run.out.trim();
+    tanner("restore").arg(id).stores("--from", &stores[..4]).arg("-o").arg(&out).run().expect(0);
+    assert!(fs::read(out).unwrap() == content(1 << 20, 1));
+}
+
+#[test]
+fn too_many_failed_stores_leave_nothing_in_the_good_ones() {
+    for (alive, dead) in [(3, 2), (1, 4), (0, 3)] {
+        let place = Place::new();
+        let (source, stores) =
+            (place.file("a.bin", &content(1 << 20, 1)), with_dead_stores(&place, alive, dead));
+        let run = back_up(&source, "-k 10 -m 5", &stores).run().expect(6);
+        run.is_one_line_of_error().err_has("blocks could be stored").err_has("dead");
+        nothing_is_left_in(&stores[..alive]);
+        assert_eq!(fs::read(place.join("not-a-directory")).unwrap(), b"");
+    }
+}
+
+/// What was there before a failed backup stays.
+#[test]
+fn a_failed_backup_does_not_touch_the_backups_beside_it() {
+    let stored = Stored::new(100_000, "-k 10 -m 5", 3);
+    let before: Vec<_> = stored.stores.iter().map(|store| files_below(store)).collect();
+    let dead: Vec<_> = (0..6).map(|store| stored.source.join(store.to_string())).collect();
+    let stores: Vec<_> = stored.stores.iter().chain(&dead).collect();
+    back_up(&stored.source, "-k 10 -m 5", &stores).run().expect(6);
+    let after: Vec<_> = stored.stores.iter().map(|store| files_below(store)).collect();
+    assert_eq!(before, after);
+    stored.restores();
+}

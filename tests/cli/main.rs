@@ -1,0 +1,20 @@
+//! The command line as users meet it: the real binary, real files, real signals.
+//!
+//! Every test owns its directory. A run that hangs, panics or dies of a signal fails whichever test it is in.
+#![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
+
+mod changing;
+mod exit_codes;
+mod failing_stores;
+mod harness;
+mod hostile;
+mod json;
+mod levels;
+mod main_job;
+mod overwriting;
+mod progress;
+mod signals;
+mod sizes;
+mod stored;
+mod usage;
+mod zfec_table;
