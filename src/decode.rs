@@ -116,7 +116,9 @@ impl<'a> Worker<'a> {
         let needed = |window: usize| {
             Arena::bytes_for(streams, (back + window + ahead) * unit).map_or(u64::MAX, |bytes| bytes as u64)
         };
-        let allowed = pass.resources.buffer_bytes(&pass.found.codec) / workers.max(1);
+        let plan_bytes = plan.memory_bytes() as u64;
+        let allowed =
+            pass.resources.buffer_bytes(&pass.found.codec).saturating_sub(plan_bytes) / workers.max(1);
         let Some(spare) = allowed.checked_sub(needed(least)) else {
             return Err(pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers)));
         };

@@ -19,23 +19,30 @@ impl Policy for Even {
 }
 
 /// How many stores may be lost, whichever they are, with the backup still restorable: decided by the real code
-/// on what would be left. `held[s]` are the blocks that store s holds; a block may be on several stores.
-/// `None` if the backup cannot be restored even now.
+/// on what would be left. `always` are blocks that need no store; `held[s]` are the blocks that store s holds; a block
+/// may be on several stores. `None` if the backup cannot be restored even now.
 #[must_use]
 pub fn stores_survivable(codec: &Codec, always: &BlockSet, held: &[BlockSet]) -> Option<usize> {
-    let mut checks_left = CHECKS_MAX;
-    let mut survives = |lost: &[usize]| {
+    let left_without = |lost: &[usize]| {
         let mut live = always.clone();
         let kept = held.iter().enumerate().filter(|(store, _)| !lost.contains(store));
         kept.flat_map(|(_, blocks)| blocks.iter()).for_each(|block| live.insert(block));
-        // Past the budget the threshold decides alone: never more is promised than the code keeps.
-        if checks_left == 0 {
-            return live.len() >= codec.profile().threshold();
-        }
-        checks_left -= 1;
-        codec.recoverable(&live).is_some()
+        live
     };
-    (0..held.len()).take_while(|&count| all_subsets(held.len(), count, &mut survives)).last()
+    let all = left_without(&[]).len();
+    let mut sizes: Vec<usize> = held.iter().map(BlockSet::len).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    let mut checks_left = (CHECKS_BLOCKS / codec.profile().blocks()).clamp(16, CHECKS_MAX);
+    let survives = |count: &usize| -> bool {
+        let subsets = subsets(held.len(), *count);
+        if subsets > checks_left {
+            // Too many to try: the loss of the fullest stores leaves the threshold, or nothing is promised.
+            return all.saturating_sub(sizes[..*count].iter().sum()) >= codec.profile().threshold();
+        }
+        checks_left -= subsets;
+        all_subsets(held.len(), *count, &mut |lost| codec.recoverable(&left_without(lost)).is_some())
+    };
+    (0..held.len().max(1)).take_while(survives).last()
 }
 
 /// Whether `holds` for every set of `count` out of `of`.
@@ -54,8 +61,14 @@ fn all_subsets(of: usize, count: usize, holds: &mut impl FnMut(&[usize]) -> bool
     }
 }
 
-/// Decode plans worth computing for one promise.
-const CHECKS_MAX: usize = 2000;
+/// How many sets of `count` there are out of `of`, or more than anybody would try.
+fn subsets(of: usize, count: usize) -> usize {
+    (0..count).fold(1, |sets: usize, taken| sets.saturating_mul(of - taken) / (taken + 1))
+}
+
+/// Decode plans worth computing for one promise: about a second's worth, and the time of each grows with the blocks.
+const CHECKS_MAX: usize = 1000;
+const CHECKS_BLOCKS: usize = 50_000;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +105,9 @@ mod tests {
         assert_eq!(survivable(10, 5, 1), Some(0));
         assert_eq!(survivable(24, 26, 5), Some(2)); // 10 on each; 30 of 50 are left
         assert_eq!(survivable(24, 26, 2), Some(1));
+        // More sets of stores than can be tried, each block on its own.
+        assert_eq!(survivable(14, 16, 30), Some(15));
+        assert_eq!(survivable(10, 10, 20), Some(10));
     }
 
     #[test]

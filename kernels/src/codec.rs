@@ -10,7 +10,7 @@ use crate::code::{Code, Tap};
 use crate::exec::{Bound, Stores};
 use crate::plan::{DecodePlan, Role, Unrecoverable};
 use crate::profile::Profile;
-use crate::program::{Program, Slot, XorRow};
+use crate::program::Program;
 use crate::simd::Level;
 
 /// Encodes and decodes with one profile. Cheap to share: plans are cached behind a lock.
@@ -63,9 +63,7 @@ impl Codec {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         let taps: usize = self.code.phases().iter().flatten().map(|row| row.taps.len()).sum();
-        let rows: usize = self.code.phases().iter().map(Vec::len).sum();
-        // Rows grow by doubling, so up to twice of each may be held.
-        taps * (2 * size_of::<Tap>() + size_of::<Slot>() + size_of::<i32>()) + rows * 2 * size_of::<XorRow>()
+        2 * taps * size_of::<Tap>() + self.encoder.memory_bytes()
     }
 
     /// The program that computes all parity blocks.
@@ -98,7 +96,8 @@ impl Codec {
     #[must_use]
     pub fn recoverable(&self, live: &BlockSet) -> Option<usize> {
         let spare = live.len().saturating_sub(self.profile().threshold());
-        self.decoder(live).is_ok().then_some(spare)
+        // Not cached: a promise takes many plans, and none of them is run.
+        DecodePlan::new(&self.code, live).is_ok().then_some(spare)
     }
 
     /// Steps of each data block (L) for a source of `bytes` bytes, without padding.
@@ -220,4 +219,5 @@ fn copy_range(from: &[u8], at: usize, into: &mut [u8]) {
     into[length..].fill(0);
 }
 
-const PLANS_MAX: usize = 64;
+/// Plans of wide shapes have millions of integers.
+const PLANS_MAX: usize = 8;

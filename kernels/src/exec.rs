@@ -142,7 +142,7 @@ impl Bound {
         let too_large = || ArenaError { streams, stream_bytes };
         bytes.ok_or_else(too_large)?;
         let offset = |slot: &Slot| {
-            let offset = (slot.stream * stride) as i64 + i64::from(slot.symbol) * unit as i64;
+            let offset = (slot.stream as usize * stride) as i64 + i64::from(slot.symbol) * unit as i64;
             i32::try_from(offset).map_err(|_| too_large())
         };
         let offsets = |slots: &[Slot]| slots.iter().map(offset).collect::<Result<Vec<i32>, _>>();
@@ -160,7 +160,7 @@ impl Bound {
         }
         let lines = (0..program.advance).flat_map(|symbol| {
             let symbol = i32::try_from(symbol).expect("periods are short");
-            program.inputs.iter().map(move |&stream| Slot { stream, symbol })
+            program.inputs.iter().map(move |&stream| Slot::new(stream, symbol))
         });
         let prefetch = offsets(&lines.collect::<Vec<_>>())?;
         let rows_per_group = program.groups.iter().map(Vec::len).min().unwrap_or(0).max(1);

@@ -8,9 +8,15 @@ use crate::code::Code;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot {
     /// Index of the stream in the arena.
-    pub stream: usize,
+    pub stream: u32,
     /// Symbols from the group's first step.
     pub symbol: i32,
+}
+
+impl Slot {
+    pub(crate) fn new(stream: usize, symbol: i32) -> Self {
+        Self { stream: u32::try_from(stream).expect("as many streams as blocks and scratch"), symbol }
+    }
 }
 
 /// One XOR row: `to` = the XOR of `from`, and of the row before if `chained`.
@@ -48,13 +54,9 @@ impl Program {
         let back = |symbols: usize| -i32::try_from(symbols).expect("capped by DEPTH_MAX");
         let groups = code.phases().iter().map(|rows| {
             let row = |row: &crate::code::Row| XorRow {
-                to: Slot { stream: data + row.parity, symbol: 0 },
+                to: Slot::new(data + row.parity, 0),
                 chained: code.is_chained(),
-                from: row
-                    .taps
-                    .iter()
-                    .map(|tap| Slot { stream: tap.block, symbol: back(tap.delay) })
-                    .collect(),
+                from: row.taps.iter().map(|tap| Slot::new(tap.block, back(tap.delay))).collect(),
             };
             rows.iter().map(row).collect()
         });
@@ -70,7 +72,7 @@ impl Program {
                 for age in 1..=depth {
                     sum += passed[age - 1];
                     if sum % 2 == 1 {
-                        init.push(Slot { stream, symbol: back(age) });
+                        init.push(Slot::new(stream, back(age)));
                     }
                 }
             }
@@ -116,13 +118,20 @@ impl Program {
         self.groups.iter().flatten().map(|row| row.from.len()).sum()
     }
 
+    /// What the program and one binding of it take of memory, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        // Lists grow by doubling, so up to twice of each may be held.
+        let rows: usize = self.groups.iter().map(Vec::len).sum();
+        self.xors() * (2 * size_of::<Slot>() + size_of::<i32>()) + rows * 2 * size_of::<XorRow>()
+    }
+
     /// Whether no row reads what another writes, so that groups may run in any order.
     pub(crate) fn is_feed_forward(&self) -> bool {
         let mut reads = vec![false; self.streams];
         let rows = || self.groups.iter().flatten();
         let from = rows().flat_map(|row| &row.from).chain(&self.init);
-        from.for_each(|slot| reads[slot.stream] = true);
-        rows().all(|row| !reads[row.to.stream])
+        from.for_each(|slot| reads[slot.stream as usize] = true);
+        rows().all(|row| !reads[row.to.stream as usize])
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {

@@ -113,8 +113,8 @@ pub(super) struct FindArgs {
 #[derive(Args, Debug)]
 pub(super) struct ResourceArgs {
     /// Threads of computation; 0 means one for each core
-    #[arg(long, default_value_t = 0, env = "TANNER_THREADS", value_name = "N")]
-    pub(super) threads: usize,
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024), env = "TANNER_THREADS", value_name = "N")]
+    pub(super) threads: u16,
 
     /// Memory to stay within, whatever the size of the file
     #[arg(long, default_value_t = ByteSize(MEMORY_BYTES_DEFAULT), env = "TANNER_MEMORY", value_name = "SIZE")]

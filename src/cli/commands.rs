@@ -310,7 +310,7 @@ fn blocks_of(damages: &[Damage]) -> Vec<usize> {
 }
 
 fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
-    Ok(Arc::new(Resources::new(args.threads, args.memory.as_u64())?))
+    Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
 }
 
 fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {

@@ -41,7 +41,9 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, registry: Registry) ->
         }
     };
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("tanner-io").build();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        runtime.enable_all().thread_name("tanner-io").max_blocking_threads(BLOCKING_THREADS_MAX).build();
     let runtime = runtime.expect("the system starts a handful of threads");
     let code = runtime.block_on(execute(cli, registry));
     // What is still under way was either abandoned or is being cleaned up; neither may hold the exit up.
@@ -159,3 +161,6 @@ fn raise_descriptor_limit() {
     // If the system refuses, opening the blocks says what is wrong.
     let _ = setrlimit(Resource::Nofile, limit);
 }
+
+/// Calls of the operating system that are under way at a time; more would only wait for each other.
+const BLOCKING_THREADS_MAX: usize = 32;

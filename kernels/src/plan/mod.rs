@@ -145,6 +145,12 @@ impl DecodePlan {
         self.programs.first().map_or(1, Program::advance)
     }
 
+    /// What the plan takes of memory, in bytes, with one binding of its programs.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.programs.iter().map(Program::memory_bytes).sum()
+    }
+
     /// Symbols before a group's first step that a group may read.
     #[must_use]
     pub fn reach_back(&self) -> usize {

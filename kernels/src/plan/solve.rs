@@ -263,11 +263,11 @@ impl Emit<'_> {
 
     fn block_slot(&self, block: usize, symbol: i32) -> Slot {
         let stream = self.streams.of_block[block].expect("lost blocks and those in equations have streams");
-        Slot { stream, symbol }
+        Slot::new(stream, symbol)
     }
 
     fn scratch(&self, place: usize) -> Slot {
         let symbol = i32::try_from(place % self.streams.chunk).expect("chunks are short");
-        Slot { stream: self.streams.scratch + place / self.streams.chunk, symbol }
+        Slot::new(self.streams.scratch + place / self.streams.chunk, symbol)
     }
 }
