@@ -18,6 +18,55 @@ impl Profile {
     }
 }
 
+/// What stands behind a profile's threshold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// Proved for every length and every loss.
+    Proved,
+    /// Every loss of m blocks was tried, at a length that proves it for all.
+    Tried,
+    /// This shape's seed was screened: thousands of losses, most of the worst kind, and none failed.
+    Screened,
+    /// The construction was measured for other shapes or seeds; some rare loss may need one more block.
+    Estimated,
+}
+
+impl Evidence {
+    /// One word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Proved => "proved",
+            Self::Tried => "tried",
+            Self::Screened => "screened",
+            Self::Estimated => "estimated",
+        }
+    }
+}
+
+impl Profile {
+    /// What stands behind [`Profile::threshold`].
+    #[must_use]
+    pub fn evidence(&self) -> Evidence {
+        let (k, m) = (self.data() as u64, self.parity() as u64);
+        let shape = (u32::try_from(k).unwrap_or(u32::MAX), u32::try_from(m).unwrap_or(u32::MAX));
+        match self.construction() {
+            Construction::Shift { modulus: 0 } => Evidence::Proved,
+            Construction::Shift { modulus } => {
+                let covers = |&(data, parity, q): &(u32, u32, u32)| {
+                    shape.0 <= data && shape.1 <= parity && q == modulus
+                };
+                if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
+            }
+            construction => {
+                let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == shape);
+                let chosen = construction == coupled(shape.0, shape.1);
+                if screened && chosen { Evidence::Screened } else { Evidence::Estimated }
+            }
+        }
+    }
+}
+
 /// Large symbols keep the SIMD registers full; a file so small that whole cache lines would leave its blocks
 /// with fewer than [`STEPS_MIN`] symbols gets smaller ones, because every block ends in a tail of D.
 fn unit(data: u64, bytes: u64) -> u8 {
@@ -161,6 +210,16 @@ mod tests {
         ] {
             assert_eq!(parameters(k, m), expected, "{k}+{m}");
         }
+    }
+
+    /// A promise must say what it rests on.
+    #[test]
+    fn the_evidence_of_a_shape_is_what_the_tables_say() {
+        let evidence = |k, m| profile(k, m).evidence().name();
+        let all = [evidence(10, 5), evidence(25, 5), evidence(7, 1), evidence(24, 26), evidence(30, 30)];
+        assert_eq!(all, ["tried", "proved", "proved", "screened", "estimated"]);
+        let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
+        assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
     }
 
     #[test]

@@ -38,6 +38,7 @@ mod program;
 mod simd;
 
 pub use block_set::BlockSet;
+pub use choose::Evidence;
 pub use code::{Code, Row, Tap};
 pub use codec::{Codec, DecodeError};
 pub use exec::{Arena, ArenaError, Bound, Part, Stores};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
-use tanner_kernels::Profile;
+use tanner_kernels::{Evidence, Profile};
 
 use super::args::{BackupArgs, FindArgs, LsArgs, ResourceArgs, RestoreArgs};
 use super::output::{Output, count, rate, size, time};
@@ -55,6 +55,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "parity": profile.parity(),
         "code": profile.code_name(),
         "threshold": profile.threshold(),
+        "evidence": profile.evidence().name(),
         "stores": count_stores,
         "stores_survivable": report.stores_survivable,
         "blocks_survivable": report.blocks_survivable,
@@ -274,6 +275,7 @@ fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
         "parity": profile.parity(),
         "code": profile.code_name(),
         "threshold": profile.threshold(),
+        "evidence": profile.evidence().name(),
         "stores": found.stores.len(),
         "restorable": health.blocks_survivable.is_some(),
         "blocks_survivable": health.blocks_survivable,
@@ -318,10 +320,15 @@ fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> 
 }
 
 fn shape(profile: &Profile) -> String {
-    let (k, m, n) = (profile.data(), profile.parity(), profile.blocks());
+    let (k, m, n, code) = (profile.data(), profile.parity(), profile.blocks(), profile.code_name());
+    let evidence = match profile.evidence() {
+        Evidence::Proved => "proved",
+        Evidence::Tried => "every loss was tried",
+        Evidence::Screened => "screened, not proved",
+        Evidence::Estimated => "an estimate for this shape",
+    };
     format!(
-        "{k}+{m} blocks by the {} code, any {} of {n} restore",
-        profile.code_name(),
+        "{k}+{m} blocks by the {code} code, any {} of {n} restore ({evidence})",
         profile.threshold().min(n)
     )
 }
