@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -13,6 +14,7 @@ use tanner_kernels::{BlockSet, Codec, Profile};
 use tanner_transports::{ObjectName, Put, Target, Transport, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::encode::{Hashes, Pass};
 use crate::error::Error;
@@ -76,6 +78,12 @@ pub struct BackupReport {
 }
 
 impl BackupReport {
+    /// Bytes in all durable blocks.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.live.iter().map(|block| self.manifest.geometry.block_bytes(block)).sum()
+    }
+
     /// Whether everything was stored as planned.
     #[must_use]
     pub fn is_complete(&self) -> bool {
@@ -100,6 +108,9 @@ impl Backup<'_> {
             Shape::Blocks { data, parity } => Profile::for_source(data, parity, source.bytes())?,
             Shape::Profile(profile) => profile,
         };
+        if source.bytes() > Geometry::source_bytes_max(&profile) {
+            return Err(Error::SourceTooLarge { path: self.source.to_owned(), bytes: source.bytes() });
+        }
         let geometry = Geometry::new(profile, source.bytes());
         let codec = Arc::new(Codec::new(profile));
         let places = self.policy.place(profile.blocks(), self.stores.len());
@@ -118,15 +129,19 @@ impl Backup<'_> {
             })
         };
         let hashes = pass.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let written = outcome.join(writers).await;
-        let hashes = match hashes.and_then(|hashes| stop.check().map(|()| hashes)) {
+        let hashes = match hashes {
             Ok(hashes) => hashes,
             Err(error) => {
-                abandon(written).await;
+                abandon(writers).await;
                 return Err(error);
             }
         };
+        let written = outcome.join(writers).await;
         outcome.commit(written).await;
+        if let Err(error) = stop.check() {
+            outcome.remove(self.id).await;
+            return Err(error);
+        }
         let manifest = self.manifest(geometry, &hashes, name, modified);
         self.publish(&codec, manifest, outcome, reader).await
     }
@@ -193,8 +208,10 @@ impl Backup<'_> {
             results.into_iter().enumerate().for_each(|(store, result)| outcome.manifest(store, result));
         }
         let held = outcome.held();
-        let survivable = stores_survivable(codec, &BlockSet::none(profile.blocks()), &held);
-        let margin = codec.recoverable(&outcome.visible(&held));
+        let empty = manifest.geometry.empty_blocks();
+        let manifests = outcome.has_manifest.iter().filter(|&&has| has).count();
+        let survivable = stores_survivable(codec, &empty, &held, manifests);
+        let margin = codec.recoverable(&outcome.visible(empty, &held));
         let (Some(stores_survivable), Some(blocks_survivable)) = (survivable, margin) else {
             outcome.remove(self.id).await;
             let (stored, blocks, needed) = (outcome.live.len(), profile.blocks(), profile.threshold());
@@ -278,8 +295,7 @@ impl<'a> Outcome<'a> {
         held
     }
 
-    fn visible(&self, held: &[BlockSet]) -> BlockSet {
-        let mut visible = BlockSet::none(self.places.len());
+    fn visible(&self, mut visible: BlockSet, held: &[BlockSet]) -> BlockSet {
         held.iter().flat_map(BlockSet::iter).for_each(|block| visible.insert(block));
         visible
     }
@@ -289,7 +305,8 @@ impl<'a> Outcome<'a> {
         for store in self.stores {
             let _ = store.transport.delete(&manifest_name(id)).await;
         }
-        for block in self.live.iter() {
+        // All of them: a commit that failed may have stored its block all the same.
+        for block in 0..self.places.len() {
             let _ = self.stores[self.places[block]].transport.delete(&block_name(id, block)).await;
         }
     }
@@ -309,10 +326,17 @@ async fn write_block(
     Ok(put)
 }
 
-async fn abandon(written: Written) {
-    let abandons = stream::iter(written).map(|(_, put)| put.abandon());
-    // The pass failed already; what a store says now changes nothing.
-    abandons.buffer_unordered(OPEN_AT_ONCE).for_each(|_| async {}).await;
+/// Gives up all streams: each ends with what it was doing and takes that back. A store that hangs is not waited for.
+async fn abandon(writers: Vec<Writer>) {
+    let deadline = Instant::now() + ABANDON_WAIT;
+    for (_, mut writer) in writers {
+        match timeout_at(deadline, &mut writer).await {
+            // The pass failed already; what a store says now changes nothing.
+            Ok(Ok(Ok(put))) => _ = timeout_at(deadline, put.abandon()).await,
+            Ok(_) => {}
+            Err(_) => writer.abort(),
+        }
+    }
 }
 
 async fn put_and_read_back(
@@ -334,5 +358,7 @@ fn differs(store: &str, name: &ObjectName) -> TransportError {
 
 /// Requests to stores that are under way at a time, when blocks are opened and committed.
 const OPEN_AT_ONCE: usize = 32;
+/// How long a run that failed waits for its stores to take back what was staged.
+const ABANDON_WAIT: Duration = Duration::from_secs(5);
 /// Chunks that wait for a store; the pool bounds them all together.
 const CHUNKS_QUEUED: usize = 2;

@@ -67,12 +67,12 @@ impl DecodePass<'_> {
             let own = |block| PieceHasher::new(geometry.block_bytes(block), geometry.is_kib_aligned());
             outputs().map(|block| Restored { block, own: own(block), source: source.branch() }).collect()
         };
-        let workers = geometry.frame_count().min(self.resources.thread_count() as u64);
+        let shared = Shared::new(self)?;
         let mut all = fresh();
         parallel::each(
             0..geometry.frame_count(),
-            usize::try_from(workers).expect("at most the thread count"),
-            || Ok(Worker::new(self, workers)?),
+            shared.workers,
+            || Ok(Worker { pass: self, geometry, shared: &shared, arena: shared.programs[0].arena() }),
             |worker, index| {
                 let mut restored = fresh();
                 worker.frame(geometry.frame(index), &mut restored)?;
@@ -89,12 +89,10 @@ impl DecodePass<'_> {
     }
 }
 
-/// One thread's arena and bound programs.
-struct Worker<'a> {
-    pass: &'a DecodePass<'a>,
-    geometry: &'a Geometry,
+/// What all workers of a pass share.
+struct Shared {
     programs: Vec<Bound>,
-    arena: Arena,
+    workers: usize,
     unit: usize,
     /// Steps between two slides, a whole number of groups.
     window: usize,
@@ -103,52 +101,68 @@ struct Worker<'a> {
     ahead: usize,
 }
 
-impl<'a> Worker<'a> {
-    fn new(pass: &'a DecodePass<'a>, workers: u64) -> Result<Self, Error> {
-        let geometry = &pass.found.manifest.geometry;
-        let (plan, unit) = (pass.plan, geometry.profile().unit());
+impl Shared {
+    /// As many workers as there are threads and frames for, and as the memory allows.
+    fn new(pass: &DecodePass<'_>) -> Result<Self, Error> {
+        let (geometry, plan) = (&pass.found.manifest.geometry, pass.plan);
+        let unit = geometry.profile().unit();
         let (back, advance) = (plan.reach_back(), plan.advance());
         let ahead = plan.reach_ahead() - advance;
         let multiple = Geometry::chunk_multiple(advance);
         let frame = usize::try_from(geometry.frame_steps_max()).expect("frames hold 32 bits");
         let least = if unit == 64 { multiple } else { frame.next_multiple_of(multiple) };
         let streams = plan.roles().len();
-        let needed = |window: usize| {
-            Arena::bytes_for(streams, (back + window + ahead) * unit).map_or(u64::MAX, |bytes| bytes as u64)
+        let stream_bytes = |window: usize| (back + window + ahead) * unit;
+        let arena_bytes =
+            Arena::bytes_for(streams, stream_bytes(least)).map_or(u64::MAX, |bytes| bytes as u64);
+        let needed = |workers: usize| {
+            arena_bytes.saturating_mul(workers as u64).saturating_add(plan.memory_bytes() as u64)
         };
-        let plan_bytes = plan.memory_bytes() as u64;
-        let allowed =
-            pass.resources.buffer_bytes(&pass.found.codec).saturating_sub(plan_bytes) / workers.max(1);
-        let Some(spare) = allowed.checked_sub(needed(least)) else {
-            return Err(pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers)));
-        };
-        let more = usize::try_from(spare).unwrap_or(usize::MAX) / (streams * unit) / multiple * multiple;
+        let allowed = pass.resources.buffer_bytes(&pass.found.codec);
+        let threads =
+            usize::try_from(geometry.frame_count()).unwrap_or(usize::MAX).min(pass.resources.thread_count());
+        let too_little = || pass.resources.too_little(&pass.found.codec, needed(1));
+        let workers =
+            (1..=threads).rev().find(|&workers| needed(workers) <= allowed).ok_or_else(too_little)?;
+
+        let spare = usize::try_from(allowed - needed(workers)).unwrap_or(usize::MAX);
+        let more = spare / (workers * streams * unit) / multiple * multiple;
         let wanted = WINDOW_STEPS_MAX.min(frame).next_multiple_of(multiple).max(least);
         let window = (least + more).min(wanted);
-        let bind = |program| Bound::new(program, (back + window + ahead) * unit, unit);
-        let programs = plan.programs().iter().map(bind).collect::<Result<Vec<Bound>, _>>();
-        let programs = programs.map_err(|_| {
-            pass.resources.too_little(&pass.found.codec, needed(least).saturating_mul(workers))
-        })?;
-        let arena = programs[0].arena();
-        Ok(Self { pass, geometry, programs, arena, unit, window, back, ahead })
+        let bind = |program| Bound::new(program, stream_bytes(window), unit).map_err(|_| too_little());
+        let programs = plan.programs().iter().map(bind).collect::<Result<_, _>>()?;
+        Ok(Self { programs, workers, unit, window, back, ahead })
     }
+}
 
+/// One thread with its arena.
+struct Worker<'a> {
+    pass: &'a DecodePass<'a>,
+    geometry: &'a Geometry,
+    shared: &'a Shared,
+    arena: Arena,
+}
+
+impl Worker<'_> {
     /// Restores one frame.
     fn frame(&mut self, frame: Frame, restored: &mut [Restored]) -> Result<(), Failure> {
         let mut inputs = self.open_inputs(frame)?;
         let steps = usize::try_from(frame.steps).expect("frames hold 32 bits");
         // Before a frame there are zeros; the first window begins with its look-ahead.
         self.arena.streams_mut().for_each(|stream| stream.fill(0));
-        self.load(&mut inputs, frame, 0..self.window + self.ahead)?;
-        for start in (0..steps).step_by(self.window) {
+        self.load(&mut inputs, frame, 0..self.shared.window + self.shared.ahead)?;
+        for start in (0..steps).step_by(self.shared.window) {
             self.pass.stop.check()?;
             if start > 0 {
                 self.slide();
-                self.load(&mut inputs, frame, start + self.ahead..start + self.window + self.ahead)?;
+                self.load(
+                    &mut inputs,
+                    frame,
+                    start + self.shared.ahead..start + self.shared.window + self.shared.ahead,
+                )?;
             }
-            self.run_groups(start, (steps - start).min(self.window));
-            self.store(frame, start..(start + self.window).min(steps), restored)?;
+            self.run_groups(start, (steps - start).min(self.shared.window));
+            self.store(frame, start..(start + self.shared.window).min(steps), restored)?;
         }
         Ok(())
     }
@@ -177,8 +191,8 @@ impl<'a> Worker<'a> {
         frame: Frame,
         steps: std::ops::Range<usize>,
     ) -> Result<(), Failure> {
-        let end = self.back + self.window + self.ahead;
-        let place = (end - steps.len()) * self.unit..end * self.unit;
+        let end = self.shared.back + self.shared.window + self.shared.ahead;
+        let place = (end - steps.len()) * self.shared.unit..end * self.shared.unit;
         for ((stream, role), input) in self.arena.streams_mut().zip(self.pass.plan.roles()).zip(inputs) {
             let Role::Input(block) = *role else { continue };
             let into = &mut stream[place.clone()];
@@ -201,7 +215,8 @@ impl<'a> Worker<'a> {
 
     /// Moves what the next window looks back on, and what was loaded ahead, to the front.
     fn slide(&mut self) {
-        let kept = self.window * self.unit..(self.back + self.window + self.ahead) * self.unit;
+        let kept = self.shared.window * self.shared.unit
+            ..(self.shared.back + self.shared.window + self.shared.ahead) * self.shared.unit;
         self.arena.streams_mut().for_each(|stream| stream.copy_within(kept.clone(), 0));
     }
 
@@ -210,12 +225,18 @@ impl<'a> Worker<'a> {
     fn run_groups(&mut self, start: usize, steps: usize) {
         let advance = self.pass.plan.advance();
         let (first, count) = (start / advance, steps.div_ceil(advance));
-        let (last, level) = (self.programs.len() - 1, self.pass.resources.level());
+        let (last, level) = (self.shared.programs.len() - 1, self.pass.resources.level());
         let mut group = 0;
         while group < count {
             let index = (first + group).min(last);
             let end = if index == last { count } else { group + 1 };
-            self.programs[index].run(&mut self.arena, self.back, group..end, level, Stores::Cached);
+            self.shared.programs[index].run(
+                &mut self.arena,
+                self.shared.back,
+                group..end,
+                level,
+                Stores::Cached,
+            );
             group = end;
         }
     }
@@ -234,7 +255,7 @@ impl<'a> Worker<'a> {
                 .geometry
                 .data_steps(restored.block, frame.start + steps.start as u64..frame.start + steps.end as u64);
             let bytes = usize::try_from(range.end - range.start).expect("a window is in memory");
-            let symbols = &self.arena.stream(stream)[self.back * self.unit..][..bytes];
+            let symbols = &self.arena.stream(stream)[self.shared.back * self.shared.unit..][..bytes];
             self.pass
                 .staged
                 .write_all_at(symbols, range.start)

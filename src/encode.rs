@@ -4,12 +4,14 @@
 //! in bounded channels lead to the stores.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use rayon::prelude::*;
 use tanner_kernels::{Arena, Bound, Codec, Stores};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::error::Error;
 use crate::geometry::{Chunk, Geometry};
@@ -74,17 +76,33 @@ impl Pass<'_> {
         // Symbols below a cache line occur in sources so small that one chunk takes them whole.
         let least = if unit == 64 { multiple.min(frame) } else { frame };
         let stream_bytes = |steps: usize| (depth + steps + depth) * unit;
-        let needed = |steps| {
-            Arena::bytes_for(profile.blocks(), stream_bytes(steps))
-                .map_or(u64::MAX, |bytes| (bytes * BUFFERS) as u64)
+        let needed = |steps, buffers| {
+            let bytes = Arena::bytes_for(profile.blocks(), stream_bytes(steps)).map(|bytes| bytes * buffers);
+            bytes.map_or(u64::MAX, |bytes| (bytes + profile.data() * depth * unit) as u64)
         };
-        let spare = self.resources.buffer_bytes(self.codec).checked_sub(needed(least));
-        let Some(spare) = spare else { return Err(self.resources.too_little(self.codec, needed(least))) };
-        let more = usize::try_from(spare).unwrap_or(usize::MAX) / (profile.blocks() * BUFFERS * unit);
+        let allowed = self.resources.buffer_bytes(self.codec);
+        let fewest = if least == frame && self.geometry.frame_count() <= 1 { 1 } else { BUFFERS_MIN };
+        let Some(buffers) = (fewest..=BUFFERS_MAX).rev().find(|&buffers| needed(least, buffers) <= allowed)
+        else {
+            return Err(self.resources.too_little(self.codec, needed(least, fewest)));
+        };
+        let spare = allowed - needed(least, buffers);
+        let more = usize::try_from(spare).unwrap_or(usize::MAX) / (profile.blocks() * buffers * unit);
         let steps = if least + more >= wanted { wanted } else { least + more / multiple * multiple };
         let bound = Bound::new(self.codec.encoder(), stream_bytes(steps), unit)
-            .map_err(|_| self.resources.too_little(self.codec, needed(least)))?;
-        Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers: BUFFERS })
+            .map_err(|_| self.resources.too_little(self.codec, u64::MAX))?;
+        Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers })
+    }
+
+    /// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
+    fn hand_over(&self, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
+        while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
+            // A store may hang for ever; whoever stops the run must not.
+            self.stop.check()?;
+            std::thread::sleep(FULL_STORE_WAIT);
+            slice = back;
+        }
+        Ok(())
     }
 
     /// Fills chunk after chunk. Each source byte is read here, once.
@@ -170,8 +188,7 @@ impl Pass<'_> {
                 source.join(branch);
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
-                    // A store that failed closed its sink; its block is lost, the pass goes on.
-                    let _ = sinks[block].blocking_send(slice);
+                    self.hand_over(&sinks[block], slice)?;
                 }
             }
             (self.progress)(data_bytes);
@@ -188,4 +205,7 @@ impl Pass<'_> {
 /// 256 KiB of each block: enough for one write, little enough for the third-level cache.
 const CHUNK_STEPS_MAX: usize = 4096;
 /// One that is read, one encoded, and the rest in the hands of the stores.
-const BUFFERS: usize = 6;
+const BUFFERS_MAX: usize = 6;
+const BUFFERS_MIN: usize = 2;
+/// How long to wait before a store that was full is asked again.
+const FULL_STORE_WAIT: Duration = Duration::from_micros(200);

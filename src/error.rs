@@ -9,7 +9,6 @@ use thiserror::Error;
 
 use crate::fetch::Damage;
 use crate::id::{BackupId, IdError};
-use crate::manifest::ManifestError;
 
 /// Everything that ends a run without success. [`Error::exit_code`] is part of the command line's contract.
 #[derive(Debug, Error)]
@@ -104,7 +103,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] TransportError),
     /// No store has a manifest of this backup.
-    #[error("no store has backup {id}: looked at {stores}")]
+    #[error("no store has a manifest of backup {id}: looked at {stores}")]
     NoSuchBackup {
         /// The id.
         id: BackupId,
@@ -118,13 +117,9 @@ pub enum Error {
         id: BackupId,
         /// What is wrong with the copies.
         what: String,
-        /// What is wrong with the first one.
-        source: ManifestError,
     },
     /// Too few good blocks.
-    #[error(
-        "backup {id} cannot be restored from these stores: {good} good blocks, {missing} more of any of the others are needed"
-    )]
+    #[error("backup {id} cannot be restored from these stores: {good} good blocks, {missing} more needed")]
     NotRecoverable {
         /// The id.
         id: BackupId,
@@ -154,7 +149,7 @@ pub enum Error {
         source: TransportError,
     },
     /// Stopped by a signal; nothing was stored or written.
-    #[error("stopped by signal {signal}: nothing was stored or written")]
+    #[error("stopped by {}: nothing was stored or written", if *signal == 15 { "SIGTERM" } else { "SIGINT" })]
     Stopped {
         /// The signal's number.
         signal: u8,

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::id::BackupId;
-use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError};
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::store::{MANIFEST, Store, block_name, manifest_name};
 
 /// A backup as it lies in its stores.
@@ -28,6 +28,8 @@ pub struct Found {
     pub stores: Vec<Store>,
     /// For each store, the blocks that it lists.
     pub listed: Vec<BlockSet>,
+    /// For each store, whether it has the manifest.
+    pub has_manifest: Vec<bool>,
     /// Stores that could not be listed, or whose copy of the manifest is missing, unreadable or different.
     pub troubles: Vec<Trouble>,
 }
@@ -92,30 +94,43 @@ impl Found {
     /// # Errors
     /// If no store has it, or no copy of its manifest can be read.
     pub async fn open(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
-        let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), Vec::new());
+        let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), false);
         let trouble = |store: &Store, what: String| Trouble { store: store.url().to_owned(), what };
         for (index, store) in stores.iter().enumerate() {
             match read_manifest(store, id).await {
                 Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
                     Ok(manifest) => copies.entry(bytes).or_insert((manifest, Vec::new())).1.push(index),
                     Err(error) => {
-                        troubles.push(trouble(store, format!("its manifest cannot be read: {error}")));
-                        unreadable.push(error);
+                        troubles.push(trouble(
+                            store,
+                            format!("the manifest in {} cannot be read: {error}", store.url()),
+                        ));
+                        unreadable = true;
                     }
                 },
                 Err(TransportError::Missing { at }) if at.name.is_some() => {
-                    troubles.push(trouble(store, "it has no manifest of this backup".into()));
+                    troubles.push(trouble(store, format!("{} has no manifest of this backup", store.url())));
                 }
                 Err(error) => troubles.push(trouble(store, chain(&error))),
             }
         }
-        // Of copies that differ, the one that most stores have.
-        let Some((manifest, holders)) = copies.into_values().max_by_key(|(_, holders)| holders.len()) else {
+        // Of copies that differ, the one that most stores have; nobody but the user can tell which store lies.
+        let most = copies.values().map(|(_, holders)| holders.len()).max().unwrap_or(0);
+        if copies.values().filter(|(_, holders)| holders.len() == most).count() > 1 {
+            let what =
+                "the stores' manifests differ, and none is on most stores: name those that you trust".into();
+            return Err(Error::NoManifest { id, what });
+        }
+        let Some((manifest, holders)) = copies.into_values().find(|(_, holders)| holders.len() == most)
+        else {
             return Err(no_manifest(id, unreadable, &troubles, &stores));
         };
         for (index, store) in stores.iter().enumerate() {
             if !holders.contains(&index) && troubles.iter().all(|trouble| trouble.store != store.url()) {
-                troubles.push(trouble(store, "its manifest differs from the other stores'".into()));
+                troubles.push(trouble(
+                    store,
+                    format!("the manifest in {} differs from the other stores'", store.url()),
+                ));
             }
         }
         let mut listed = Vec::new();
@@ -129,24 +144,14 @@ impl Found {
             }));
         }
         let codec = Arc::new(Codec::new(*manifest.geometry.profile()));
-        Ok(Self { manifest, codec, stores, listed, troubles })
-    }
-
-    /// Blocks that need no store, because the source ends before they begin.
-    #[must_use]
-    pub fn empty_blocks(&self) -> BlockSet {
-        let mut empty = BlockSet::none(self.manifest.hashes.len());
-        let geometry = &self.manifest.geometry;
-        (0..empty.blocks())
-            .filter(|&block| geometry.block_bytes(block) == 0)
-            .for_each(|block| empty.insert(block));
-        empty
+        let has_manifest = (0..stores.len()).map(|store| holders.contains(&store)).collect();
+        Ok(Self { manifest, codec, stores, listed, has_manifest, troubles })
     }
 
     /// Blocks that some store lists, or that need none.
     #[must_use]
     pub fn live(&self) -> BlockSet {
-        let mut live = self.empty_blocks();
+        let mut live = self.manifest.geometry.empty_blocks();
         self.listed.iter().flat_map(BlockSet::iter).for_each(|block| live.insert(block));
         live
     }
@@ -310,20 +315,15 @@ pub async fn list_backups(store: &Store) -> Result<Vec<BackupId>, TransportError
     Ok(ids)
 }
 
-fn no_manifest(
-    id: BackupId,
-    unreadable: Vec<ManifestError>,
-    troubles: &[Trouble],
-    stores: &[Store],
-) -> Error {
+fn no_manifest(id: BackupId, unreadable: bool, troubles: &[Trouble], stores: &[Store]) -> Error {
     let what = troubles
         .iter()
         .map(|trouble| format!("{}: {}", trouble.store, trouble.what))
         .collect::<Vec<_>>()
         .join("; ");
-    match unreadable.into_iter().next() {
-        Some(source) => Error::NoManifest { id, what, source },
-        None => {
+    match unreadable {
+        true => Error::NoManifest { id, what },
+        false => {
             Error::NoSuchBackup { id, stores: stores.iter().map(Store::url).collect::<Vec<_>>().join(", ") }
         }
     }

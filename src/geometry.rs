@@ -2,10 +2,13 @@
 
 use std::ops::Range;
 
-use tanner_kernels::Profile;
+use tanner_kernels::{BlockSet, Profile};
 
 /// The largest source, in bytes.
 pub const SOURCE_BYTES_MAX: u64 = 1 << 50;
+
+/// The largest source whose symbols may be smaller than 64 bytes: it is hashed as a whole, in memory.
+pub const SMALL_SYMBOLS_BYTES_MAX: u64 = 1 << 26;
 
 /// A profile laid over a source of one size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,13 +49,19 @@ impl Chunk {
 }
 
 impl Geometry {
-    /// Lays `profile` over a source of `source_bytes` bytes, at most [`SOURCE_BYTES_MAX`].
+    /// The most bytes of a source that `profile` can be laid over.
+    #[must_use]
+    pub fn source_bytes_max(profile: &Profile) -> u64 {
+        if profile.unit() < 64 { SMALL_SYMBOLS_BYTES_MAX } else { SOURCE_BYTES_MAX }
+    }
+
+    /// Lays `profile` over a source of `source_bytes` bytes.
     ///
     /// # Panics
-    /// If the source is larger.
+    /// If the source is larger than [`Self::source_bytes_max`].
     #[must_use]
     pub fn new(profile: Profile, source_bytes: u64) -> Self {
-        assert!(source_bytes <= SOURCE_BYTES_MAX, "a source of {source_bytes} bytes");
+        assert!(source_bytes <= Self::source_bytes_max(&profile), "a source of {source_bytes} bytes");
         let unit = profile.unit() as u64;
         let steps = source_bytes.div_ceil(profile.data() as u64 * unit);
         // Whole KiB keep the pieces of a source hash whole; whole pages suit direct I/O.
@@ -91,6 +100,15 @@ impl Geometry {
             return range.end - range.start;
         }
         (self.steps + self.frame_count() * self.profile.depth() as u64) * self.unit()
+    }
+
+    /// Blocks without bytes, because the source ends before they begin: they need no store.
+    #[must_use]
+    pub fn empty_blocks(&self) -> BlockSet {
+        let mut empty = BlockSet::none(self.profile.blocks());
+        let without_bytes = (0..empty.blocks()).filter(|&block| self.block_bytes(block) == 0);
+        without_bytes.for_each(|block| empty.insert(block));
+        empty
     }
 
     /// Bytes of all blocks together.

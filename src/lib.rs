@@ -39,7 +39,7 @@ pub mod format {}
 pub use backup::{Backup, BackupReport, Shape};
 pub use error::Error;
 pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups, read_object};
-pub use geometry::{Chunk, Frame, Geometry, SOURCE_BYTES_MAX};
+pub use geometry::{Chunk, Frame, Geometry, SMALL_SYMBOLS_BYTES_MAX, SOURCE_BYTES_MAX};
 pub use hash::PieceHasher;
 pub use id::{BackupId, IdError};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, NAME_BYTES_MAX};

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use tanner_kernels::{BLOCKS_MAX, Construction, Profile, ProfileError};
 use thiserror::Error;
 
-use crate::geometry::{Geometry, SOURCE_BYTES_MAX};
+use crate::geometry::Geometry;
 use crate::id::BackupId;
 
 /// The most bytes that any manifest may have.
@@ -126,7 +126,7 @@ impl Manifest {
         if public.layout != LAYOUT_CONTIGUOUS {
             return Err(malformed(format!("layout {} is not known", public.layout)));
         }
-        if public.size > SOURCE_BYTES_MAX {
+        if public.size > Geometry::source_bytes_max(&profile) {
             return Err(malformed(format!("a source of {} bytes is too large", public.size)));
         }
         let most = 64 * profile.blocks() + 4096;

@@ -57,7 +57,7 @@ pub async fn restore(
         let report = RestoreReport {
             damages: restore.damages,
             decoded: restore.decoded,
-            verified: restore.verified.len() - found.empty_blocks().len(),
+            verified: restore.verified.len() - found.manifest.geometry.empty_blocks().len(),
         };
         staged.publish()?;
         Ok(report)
@@ -98,7 +98,7 @@ impl<'a> Restore<'a> {
             stop,
             io,
             progress,
-            verified: found.empty_blocks(),
+            verified: found.manifest.geometry.empty_blocks(),
             stores: vec![None; blocks],
             damages: Vec::new(),
             decoded: Vec::new(),
@@ -276,6 +276,8 @@ impl Staged {
         match output.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
             Ok(_) if !replace => return Err(Error::OutputExists { path: output }),
+            // To replace a device or a link is not what anybody means.
+            Ok(metadata) if !metadata.is_file() => return Err(Error::NotAFile { path: output }),
             _ => {}
         }
         let directory = match output.parent() {

@@ -20,9 +20,15 @@ impl Policy for Even {
 
 /// How many stores may be lost, whichever they are, with the backup still restorable: decided by the real code
 /// on what would be left. `always` are blocks that need no store; `held[s]` are the blocks that store s holds; a block
-/// may be on several stores. `None` if the backup cannot be restored even now.
+/// may be on several stores. At least one of the `manifests` copies of the manifest has to be left, too, which are
+/// on as many stores. `None` if the backup cannot be restored even now.
 #[must_use]
-pub fn stores_survivable(codec: &Codec, always: &BlockSet, held: &[BlockSet]) -> Option<usize> {
+pub fn stores_survivable(
+    codec: &Codec,
+    always: &BlockSet,
+    held: &[BlockSet],
+    manifests: usize,
+) -> Option<usize> {
     let left_without = |lost: &[usize]| {
         let mut live = always.clone();
         let kept = held.iter().enumerate().filter(|(store, _)| !lost.contains(store));
@@ -32,7 +38,8 @@ pub fn stores_survivable(codec: &Codec, always: &BlockSet, held: &[BlockSet]) ->
     let all = left_without(&[]).len();
     let mut sizes: Vec<usize> = held.iter().map(BlockSet::len).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
-    let mut checks_left = (CHECKS_BLOCKS / codec.profile().blocks()).clamp(16, CHECKS_MAX);
+    let blocks = codec.profile().blocks();
+    let mut checks_left = if blocks > CHECKED_BLOCKS_MAX { 0 } else { CHECKS_BLOCKS / blocks };
     let survives = |count: &usize| -> bool {
         let subsets = subsets(held.len(), *count);
         if subsets > checks_left {
@@ -42,7 +49,7 @@ pub fn stores_survivable(codec: &Codec, always: &BlockSet, held: &[BlockSet]) ->
         checks_left -= subsets;
         all_subsets(held.len(), *count, &mut |lost| codec.recoverable(&left_without(lost)).is_some())
     };
-    (0..held.len().max(1)).take_while(survives).last()
+    (0..manifests).take_while(survives).last()
 }
 
 /// Whether `holds` for every set of `count` out of `of`.
@@ -67,8 +74,9 @@ fn subsets(of: usize, count: usize) -> usize {
 }
 
 /// Decode plans worth computing for one promise: about a second's worth, and the time of each grows with the blocks.
-const CHECKS_MAX: usize = 1000;
 const CHECKS_BLOCKS: usize = 50_000;
+/// Plans of wider shapes take more memory than a promise is worth: the threshold decides.
+const CHECKED_BLOCKS_MAX: usize = 512;
 
 #[cfg(test)]
 mod tests {
@@ -84,7 +92,7 @@ mod tests {
             .into_iter()
             .enumerate()
             .for_each(|(block, store)| held[store].insert(block));
-        stores_survivable(&codec, &BlockSet::none(blocks), &held)
+        stores_survivable(&codec, &BlockSet::none(blocks), &held, stores)
     }
 
     #[test]
@@ -106,8 +114,24 @@ mod tests {
         assert_eq!(survivable(24, 26, 5), Some(2)); // 10 on each; 30 of 50 are left
         assert_eq!(survivable(24, 26, 2), Some(1));
         // More sets of stores than can be tried, each block on its own.
-        assert_eq!(survivable(14, 16, 30), Some(15));
+        assert_eq!(survivable(14, 16, 30), Some(14)); // by the threshold of an estimate, k+2
         assert_eq!(survivable(10, 10, 20), Some(10));
+        assert_eq!(survivable(1000, 200, 12), Some(1));
+    }
+
+    /// Blocks without any copy of the manifest are of no use.
+    #[test]
+    fn the_last_manifest_is_not_promised_away() {
+        let codec = Codec::new(Profile::for_source(1, 3, 1 << 30).unwrap());
+        let held: Vec<BlockSet> = (0..4)
+            .map(|block| {
+                let mut held = BlockSet::none(4);
+                held.insert(block);
+                held
+            })
+            .collect();
+        let survivable = |manifests| stores_survivable(&codec, &BlockSet::none(4), &held, manifests);
+        assert_eq!((survivable(4), survivable(2), survivable(1)), (Some(3), Some(1), Some(0)));
     }
 
     #[test]
@@ -115,8 +139,8 @@ mod tests {
         let codec = Codec::new(Profile::for_source(10, 5, 1 << 30).unwrap());
         let mut held = BlockSet::all(15);
         (0..6).for_each(|block| held.remove(block));
-        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held.clone()]), None);
+        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held.clone()], 1), None);
         held.insert(3);
-        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held]), Some(0));
+        assert_eq!(stores_survivable(&codec, &BlockSet::none(15), &[held], 1), Some(0));
     }
 }

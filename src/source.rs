@@ -125,7 +125,13 @@ impl Source {
         let failed = |source: io::Error| Error::Source { path: self.path.clone(), source };
         let now = Stamp::new(&self.file.metadata().map_err(failed)?);
         match (now, self.stamp) {
-            (now, then) if now == then => Ok(()),
+            (now, then) if now == then => {
+                // Files of the kernel's own say that they are empty and are not.
+                match self.file.read_at(&mut [0], then.bytes).map_err(failed)? {
+                    0 => Ok(()),
+                    _ => Err(self.changed("it has more bytes than its size says")),
+                }
+            }
             (now, then) if now.bytes < then.bytes => Err(self.changed("it became shorter")),
             (now, then) if now.bytes > then.bytes => Err(self.changed("it became longer")),
             (now, then) if now.modified != then.modified => Err(self.changed("it was written to")),
@@ -238,6 +244,13 @@ mod tests {
             }
             assert!(matches!(source.check_unchanged(), Err(Error::SourceChanged { .. })), "{change}");
         }
+    }
+
+    /// Their size is 0 and their content is not: a backup of nothing must not pass for one.
+    #[test]
+    fn files_of_the_kernel_are_not_taken_for_empty() {
+        let source = Source::open("/proc/cpuinfo".as_ref(), IoMode::Auto).unwrap();
+        assert!(matches!(source.check_unchanged(), Err(Error::SourceChanged { .. })));
     }
 
     #[test]

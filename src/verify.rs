@@ -30,11 +30,12 @@ impl Health {
     /// What follows from the blocks that each store holds.
     #[must_use]
     pub fn of(found: &Found, held: &[BlockSet], damages: Vec<Damage>) -> Self {
-        let empty = found.empty_blocks();
+        let empty = found.manifest.geometry.empty_blocks();
         let mut good = empty.clone();
         held.iter().flat_map(BlockSet::iter).for_each(|block| good.insert(block));
         let blocks_survivable = found.codec.recoverable(&good);
-        let stores_survivable = stores_survivable(&found.codec, &empty, held);
+        let manifests = found.has_manifest.iter().filter(|&&has| has).count();
+        let stores_survivable = stores_survivable(&found.codec, &empty, held, manifests);
         Self { good, damages, blocks_survivable, stores_survivable }
     }
 

@@ -79,7 +79,7 @@ fn peak_memory_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
-async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memory_bytes: u64) {
+async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memory_bytes: u64) -> u64 {
     let _alone = ALONE.lock().await;
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     // Holes of a file in memory are read without filling the page cache.
@@ -102,6 +102,7 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
     let peak = peak_memory_bytes();
     println!("{bytes} bytes, {data}+{parity}, {io:?}: peak {} MiB of {}", peak >> 20, memory_bytes >> 20);
     assert!(peak <= memory_bytes, "{peak} bytes where {memory_bytes} are allowed");
+    peak
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,4 +124,11 @@ async fn wide_shapes_fit_as_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_widest_shape_fits_in_the_default() {
     backup_sparse(1 << 30, IoMode::Auto, (3072, 1024), 512 << 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_times_the_file_takes_no_more_memory() {
+    let small = backup_sparse(300 << 20, IoMode::Auto, (10, 5), 512 << 20).await;
+    let large = backup_sparse(3 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
+    assert!(large.abs_diff(small) * 10 < small, "{small} bytes for 300 MiB, {large} for 3 GiB");
 }

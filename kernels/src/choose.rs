@@ -1,20 +1,24 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
-use crate::profile::{Construction, Profile, ProfileError, check_shape};
+use crate::profile::{Construction, Profile, ProfileError, TAPS_MAX, WEIGHT_MAX, check_shape};
 
 impl Profile {
     /// The profile for a source of `bytes` bytes in `data` + `parity` blocks.
     ///
     /// # Errors
-    /// [`ProfileError::Shape`] if there are no data or parity blocks, or too many of both together.
+    /// [`ProfileError::Shape`] if there are no data or parity blocks, or too many of both together;
+    /// [`ProfileError::Unsuited`] if no code keeps a useful promise for the shape.
     pub fn for_source(data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
         let (k, m) = check_shape(data, parity)?;
-        let construction = shift(k, m).unwrap_or_else(|| coupled(k, m));
+        let unsuited = ProfileError::Unsuited { data: k, parity: m };
+        let construction = shift(k, m).or_else(|| coupled(k, m)).ok_or_else(|| unsuited.clone())?;
         let unit = unit(data, bytes);
         let depth = Self::new(data, parity, construction, unit, FRAME_STEPS_MAX)?.depth() as u64;
         let steps = bytes.div_ceil(data * u64::from(unit));
-        Self::new(data, parity, construction, unit, frame_steps(steps, depth))
+        let profile = Self::new(data, parity, construction, unit, frame_steps(steps, depth))?;
+        // A code that needs all blocks protects from nothing.
+        if profile.threshold() < profile.blocks() { Ok(profile) } else { Err(unsuited) }
     }
 }
 
@@ -60,7 +64,7 @@ impl Profile {
             }
             construction => {
                 let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == shape);
-                let chosen = construction == coupled(shape.0, shape.1);
+                let chosen = coupled(shape.0, shape.1) == Some(construction);
                 if screened && chosen { Evidence::Screened } else { Evidence::Estimated }
             }
         }
@@ -83,10 +87,10 @@ fn frame_steps(steps: u64, depth: u64) -> u32 {
     u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("at most FRAME_STEPS_MAX")
 }
 
-/// The shift code where it is cheap: few parity blocks, and a window of k·(D+1) symbols that stays in the
-/// second-level cache (or, for the fewest parity blocks, where a coupled code would promise too little).
+/// The shift code where it is cheap: few parity blocks or few data blocks, and a window of k·(D+1) symbols that
+/// stays in the second-level cache (or, for the fewest parity blocks, where a coupled code would promise nothing).
 fn shift(k: u32, m: u32) -> Option<Construction> {
-    if m > SHIFT_PARITY_MAX {
+    if m.min(k) > SHIFT_MAX {
         return None;
     }
     let certified = SHIFT_MDS.iter().filter(|&&(data, parity, _)| k <= data && m <= parity);
@@ -101,18 +105,19 @@ fn shift(k: u32, m: u32) -> Option<Construction> {
 /// buys in equations per period. D spreads the taps of a symbol over steps: the fewer steps, the likelier two
 /// symbols have all their taps in the same windows under some loss, and the faster the code. A short D is for
 /// shapes whose seed was screened for that (example `screen`); all others get a long one.
-fn coupled(k: u32, m: u32) -> Construction {
-    let n1 = (8..=N1_MAX).step_by(2).find(|&n1| load_factor(k, m, n1) <= LOAD_FACTOR_MAX).unwrap_or(N1_MAX);
-    let period = if k * n1 <= 1000 { 32 } else { 16 };
+fn coupled(k: u32, m: u32) -> Option<Construction> {
+    let n1 = (8..=WEIGHT_MAX).step_by(2).find(|&n1| load_factor(k, m, n1) <= LOAD_FACTOR_MAX)?;
+    let fits = |period: u32| (period * (k * n1 + m)) as usize <= TAPS_MAX;
+    let period = if k * n1 <= 1000 { 32 } else { [16, 8, 4].into_iter().find(|&period| fits(period))? };
     let screened = SCREENED.iter().find(|&&(data, parity, ..)| (data, parity) == (k, m));
     let (depth, seed) = match screened {
         Some(&(.., depth, seed)) => (depth, seed),
-        None if m <= SHIFT_PARITY_MAX => (400_u32.div_ceil(m).next_multiple_of(8) - 1, 1),
+        None if m <= SHIFT_MAX => (400_u32.div_ceil(m).next_multiple_of(8) - 1, 1),
         None if k <= 512 || m < 16 => (31, 1),
         // The window of more streams would leave the second-level cache.
         None => (15, 1),
     };
-    Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed }
+    Some(Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed })
 }
 
 /// The share of equations that empty windows cost, relative to the one surplus block, in the worst case over
@@ -124,7 +129,8 @@ fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
     let mut lost = 1.0;
     while lost <= k.min(m - 1.0) {
         let closed = (lost + 1.0) / m;
-        let empty_row = (1.0 - lost / k).powf(n1 * k / m);
+        // Rows without any tap count, too: there are some where m is far above k.
+        let empty_row = (1.0 - lost / k).powf(n1 * k / m).max(1.0 - n1 * k / m);
         let empty = closed * empty_row / (1.0 - (1.0 - closed) * empty_row);
         worst = worst.max(empty * (lost + 1.0));
         lost += 1.0;
@@ -134,15 +140,14 @@ fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
 
 const STEPS_MIN: u64 = 256;
 const FRAME_STEPS_MAX: u32 = 65_536;
-const SHIFT_PARITY_MAX: u32 = 10;
+const SHIFT_MAX: u32 = 10;
 const SHIFT_WINDOW_BYTES: u64 = 1 << 20;
 const SHIFT_WINDOW_BYTES_FEW_PARITY: u64 = 64 << 20;
-const N1_MAX: u32 = 32;
 const LOAD_FACTOR_MAX: f64 = 0.5;
 
 /// Shapes (k, m) and primes for which every loss of m blocks was tried and restores, at a length above the
 /// kernel-degree bound, which proves it for every length. Fewer data or parity blocks are minors of these.
-const SHIFT_MDS: [(u32, u32, u32); 11] = [
+const SHIFT_MDS: [(u32, u32, u32); 10] = [
     (2, 2, 2),
     (5, 2, 5),
     (3, 7, 7),
@@ -154,7 +159,6 @@ const SHIFT_MDS: [(u32, u32, u32); 11] = [
     (29, 3, 29),
     // One parity block is the plain XOR of all data blocks, whatever the modulus.
     (4095, 1, 0),
-    (1, 1, 0),
 ];
 
 /// Shapes (k, m) with the D and the seed that came through the example `screen` without a failure (20 000 losses in
@@ -176,7 +180,7 @@ const SCREENED: [(u32, u32, u32, u64); 10] = [
 #[cfg(test)]
 mod tests {
     use super::coupled;
-    use crate::profile::{BLOCKS_MAX, Construction, Profile};
+    use crate::profile::{BLOCKS_MAX, Construction, Profile, ProfileError};
 
     fn profile(k: u64, m: u64) -> Profile {
         Profile::for_source(k, m, 1 << 32).unwrap()
@@ -193,7 +197,7 @@ mod tests {
         {
             assert_eq!(shift(k, m), Some(q), "{k}+{m}");
         }
-        let parameters = |k, m| match coupled(k, m) {
+        let parameters = |k, m| match coupled(k, m).unwrap() {
             Construction::Coupled { n1, period, depth, seed } => (n1, period, depth, seed),
             Construction::Shift { .. } => unreachable!(),
         };
@@ -227,8 +231,13 @@ mod tests {
         for k in [1, 2, 3, 10, 29, 100, 1000, 4000, 4095] {
             for m in [1, 2, 4, 5, 10, 11, 40, 200, 2000, 4095] {
                 for bytes in [0, 1, 69, 4096, 1 << 20, 1 << 32, 1 << 50] {
-                    let fits = k + m <= BLOCKS_MAX as u64;
-                    assert_eq!(Profile::for_source(k, m, bytes).is_ok(), fits, "{k}+{m} of {bytes}");
+                    match Profile::for_source(k, m, bytes) {
+                        Ok(profile) => {
+                            assert!(profile.threshold() < (k + m) as usize, "{k}+{m} promises nothing");
+                        }
+                        Err(ProfileError::Unsuited { .. }) => assert!(m > 4 * k || m <= 2, "{k}+{m}"),
+                        Err(_) => assert!(k + m > BLOCKS_MAX as u64, "{k}+{m} of {bytes}"),
+                    }
                 }
             }
         }

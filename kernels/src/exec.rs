@@ -192,7 +192,9 @@ impl Bound {
     /// If the arena is not of the bound size, or a group reaches outside its streams.
     pub fn run(&self, arena: &mut Arena, origin: usize, groups: Range<usize>, level: Level, stores: Stores) {
         self.check(arena, origin, &groups);
-        level.run(&self.job(arena, origin, groups, stores));
+        if !groups.is_empty() {
+            level.run(&self.job(arena, origin, groups, stores));
+        }
     }
 
     /// Splits the groups into at most `parts` ranges that may run on different threads at the same time.
@@ -224,11 +226,18 @@ impl Bound {
     fn check(&self, arena: &Arena, origin: usize, groups: &Range<usize>) {
         assert_eq!((arena.streams, arena.stream_bytes), (self.streams, self.stream_bytes), "another arena");
         assert!(groups.start <= groups.end, "groups {groups:?}");
-        let Some(last) = groups.end.checked_sub(1) else { return };
-        let first = origin + groups.start * self.advance;
-        let end = origin + last * self.advance + self.reach_ahead;
+        if groups.is_empty() {
+            return;
+        }
+        // Checked: whoever uses this crate may build it without overflow checks.
+        let first = groups.start.checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
+        let last = (groups.end - 1).checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
+        let end = last
+            .and_then(|last| last.checked_add(self.reach_ahead))
+            .and_then(|end| end.checked_mul(self.unit));
         assert!(
-            first >= self.reach_back && end * self.unit <= self.stream_bytes,
+            first.is_some_and(|first| first >= self.reach_back)
+                && end.is_some_and(|end| end <= self.stream_bytes),
             "groups {groups:?} from symbol {origin} reach outside streams of {} bytes",
             self.stream_bytes
         );

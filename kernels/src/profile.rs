@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::choose::Evidence;
+
 /// The most blocks, data and parity together.
 pub const BLOCKS_MAX: usize = 4096;
 /// The most symbols that a parity symbol may look back; bounds the history that a chunk carries.
@@ -45,6 +47,7 @@ pub struct Profile {
     construction: Construction,
     unit: u8,
     frame_steps: u32,
+    depth: u32,
 }
 
 /// Why parameters are not a profile.
@@ -66,6 +69,14 @@ pub enum ProfileError {
         modulus: u32,
         /// The least that tells all blocks apart.
         least: u32,
+    },
+    /// No code keeps a useful promise for the shape.
+    #[error("no code keeps a useful promise for {data}+{parity} blocks: take less uneven numbers")]
+    Unsuited {
+        /// Data blocks asked for.
+        data: u32,
+        /// Parity blocks asked for.
+        parity: u32,
     },
     /// Delays reach too far back.
     #[error("delays of {depth} symbols: {DEPTH_MAX} are the most")]
@@ -95,11 +106,15 @@ pub enum ProfileError {
         /// Bytes asked for.
         unit: u8,
     },
-    /// The frame length is zero or no multiple of [`FRAME_STEPS_MULTIPLE`].
-    #[error("frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE}")]
+    /// The frame length is zero, no multiple of [`FRAME_STEPS_MULTIPLE`], or shorter than the frame's tail.
+    #[error(
+        "frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE}, at least D = {depth}"
+    )]
     Frame {
         /// Steps asked for.
         frame_steps: u32,
+        /// The longest delay.
+        depth: u32,
     },
 }
 
@@ -116,7 +131,6 @@ impl Profile {
         frame_steps: u32,
     ) -> Result<Self, ProfileError> {
         let (k, m) = check_shape(data, parity)?;
-        let profile = Self { data: k, parity: m, construction, unit, frame_steps };
         match construction {
             Construction::Shift { modulus } => check_modulus(modulus, k.max(m))?,
             Construction::Coupled { n1, period, depth, .. } => {
@@ -132,17 +146,22 @@ impl Profile {
                 }
             }
         }
-        let depth = profile.depth_u64();
+        let depth = depth(construction, k, m);
         if depth > u64::from(DEPTH_MAX) {
             return Err(ProfileError::Depth { depth });
+        }
+        let taps = u64::from(k) * u64::from(m);
+        if matches!(construction, Construction::Shift { .. }) && taps > TAPS_MAX as u64 {
+            return Err(ProfileError::Period { period: 1, per_step: taps });
         }
         if !unit.is_power_of_two() || unit > UNIT_MAX {
             return Err(ProfileError::Unit { unit });
         }
-        if frame_steps == 0 || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
-            return Err(ProfileError::Frame { frame_steps });
+        let depth = u32::try_from(depth).expect("capped by DEPTH_MAX");
+        if frame_steps == 0 || frame_steps < depth || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
+            return Err(ProfileError::Frame { frame_steps, depth });
         }
-        Ok(profile)
+        Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth })
     }
 
     /// Data blocks (k).
@@ -184,15 +203,17 @@ impl Profile {
     /// The longest delay in symbols (D), which is also the tail of each frame of a parity block.
     #[must_use]
     pub fn depth(&self) -> usize {
-        usize::try_from(self.depth_u64()).expect("capped by DEPTH_MAX")
+        self.depth as usize
     }
 
-    /// How many blocks always suffice (T): k for `shift`, k+1 for `coupled`.
+    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the shape's seed was
+    /// screened, else k+2. What that rests on says [`Profile::evidence`].
     #[must_use]
     pub fn threshold(&self) -> usize {
-        match self.construction {
-            Construction::Shift { .. } => self.data(),
-            Construction::Coupled { .. } => self.data() + 1,
+        match (self.construction, self.evidence()) {
+            (Construction::Shift { .. }, _) => self.data(),
+            (Construction::Coupled { .. }, Evidence::Screened) => self.data() + 1,
+            (Construction::Coupled { .. }, _) => self.data() + 2,
         }
     }
 
@@ -204,17 +225,17 @@ impl Profile {
             Construction::Coupled { .. } => "coupled",
         }
     }
+}
 
-    fn depth_u64(&self) -> u64 {
-        let (k, m) = (u64::from(self.data), u64::from(self.parity));
-        match self.construction {
-            Construction::Shift { modulus: 0 } => (k - 1) * (m - 1),
-            Construction::Shift { modulus } => {
-                let q = u64::from(modulus);
-                (0..m).map(|j| (0..k).map(|b| b * j % q).max().unwrap_or(0)).max().unwrap_or(0)
-            }
-            Construction::Coupled { depth, .. } => depth.into(),
+fn depth(construction: Construction, k: u32, m: u32) -> u64 {
+    let (k, m) = (u64::from(k), u64::from(m));
+    match construction {
+        Construction::Shift { modulus: 0 } => (k - 1) * (m - 1),
+        Construction::Shift { modulus } => {
+            let q = u64::from(modulus);
+            (0..m).map(|j| (0..k).map(|b| b * j % q).max().unwrap_or(0)).max().unwrap_or(0)
         }
+        Construction::Coupled { depth, .. } => depth.into(),
     }
 }
 
@@ -271,7 +292,7 @@ mod tests {
         for unit in [0, 3, 65, 128, 255] {
             assert!(matches!(new(10, 4, SHIFT, unit, 16), E::Unit { .. }), "{unit}");
         }
-        for steps in [0, 1, 17] {
+        for steps in [0, 1, 17, 16] {
             assert!(matches!(new(10, 4, SHIFT, 64, steps), E::Frame { .. }), "{steps}");
         }
     }
@@ -279,14 +300,14 @@ mod tests {
     #[test]
     fn the_largest_shapes_are_profiles() {
         for (k, m) in [(4095, 1), (1, 4095), (3896, 200), (2048, 2048)] {
-            Profile::new(k, m, coupled(8, 16, 63), 64, 16).unwrap();
+            Profile::new(k, m, coupled(8, 16, 63), 64, 64).unwrap();
         }
     }
 
     #[test]
     fn depth_is_the_longest_delay() {
         let depth =
-            |k, m, modulus| Profile::new(k, m, Construction::Shift { modulus }, 64, 16).unwrap().depth();
+            |k, m, modulus| Profile::new(k, m, Construction::Shift { modulus }, 64, 1024).unwrap().depth();
         assert_eq!((depth(10, 4, 11), depth(10, 4, 0), depth(20, 10, 0), depth(5, 1, 0)), (10, 27, 171, 0));
     }
 }

@@ -125,13 +125,15 @@ impl Program {
         self.xors() * (2 * size_of::<Slot>() + size_of::<i32>()) + rows * 2 * size_of::<XorRow>()
     }
 
-    /// Whether no row reads what another writes, so that groups may run in any order.
+    /// Whether no row reads what another writes and each group writes its own steps only, so that groups may run
+    /// in any order and at the same time.
     pub(crate) fn is_feed_forward(&self) -> bool {
         let mut reads = vec![false; self.streams];
         let rows = || self.groups.iter().flatten();
         let from = rows().flat_map(|row| &row.from).chain(&self.init);
         from.for_each(|slot| reads[slot.stream as usize] = true);
-        rows().all(|row| !reads[row.to.stream as usize])
+        let own_steps = |symbol: i32| usize::try_from(symbol).is_ok_and(|symbol| symbol < self.advance);
+        rows().all(|row| !reads[row.to.stream as usize] && own_steps(row.to.symbol))
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {

@@ -93,6 +93,36 @@ fn parts_run_on_different_threads() {
     assert!(encode(1) == encode(5));
 }
 
+/// No groups, no access, wherever they are said to begin.
+#[test]
+fn an_empty_range_touches_nothing() {
+    let code = Code::new(Profile::for_source(24, 26, 1 << 20).unwrap());
+    let bound = Bound::new(&Program::encode(&code), 6400, 64).unwrap();
+    let mut arena = bound.arena();
+    bound.run(&mut arena, 1 << 40, 0..0, Level::fastest(), Stores::Cached);
+    assert!(bound.split(&mut arena, 0, 7..7, 4, Stores::Cached).is_empty());
+}
+
+/// Decoding writes ahead of its group, so two groups at a time would race.
+#[test]
+fn decoding_is_never_split() {
+    let codec = tanner_kernels::Codec::new(Profile::for_source(4, 2, 1 << 20).unwrap());
+    let mut live = tanner_kernels::BlockSet::all(6);
+    live.remove(0);
+    live.remove(1);
+    let plan = codec.decoder(&live).unwrap();
+    let bound = Bound::new(&plan.programs()[0], 64 * 1000, 64).unwrap();
+    assert_eq!(bound.split(&mut bound.arena(), 100, 0..8, 4, Stores::Cached).len(), 1);
+}
+
+#[test]
+#[should_panic(expected = "reach outside streams")]
+fn origins_that_wrap_are_refused() {
+    let code = Code::new(Profile::for_source(10, 4, 1 << 20).unwrap());
+    let bound = Bound::new(&Program::encode(&code), 6400, 64).unwrap();
+    bound.run(&mut bound.arena(), usize::MAX / 64 + 20, 0..1, Level::fastest(), Stores::Cached);
+}
+
 /// A range outside the arena must be a panic, never a stray write.
 #[test]
 #[should_panic(expected = "reach outside streams")]

@@ -157,7 +157,7 @@ Exit codes:
     7  the source changed while it was read; nothing was stored
    10  the store or the backup does not exist
   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends
-       the run at once
+       the run at once and may leave blocks without a manifest
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
 use verify.

@@ -47,7 +47,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "id": manifest.id.to_string(),
         "name": manifest.name,
         "bytes": geometry.source_bytes(),
-        "stored_bytes": geometry.stored_bytes(),
+        "stored_bytes": report.stored_bytes(),
         "bytes_per_second": geometry.source_bytes() as f64 / seconds,
         "blocks": profile.blocks(),
         "blocks_stored": report.live.len(),
@@ -70,7 +70,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
 
 fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds: f64) {
     let geometry = &report.manifest.geometry;
-    let (bytes, stored) = (geometry.source_bytes(), geometry.stored_bytes());
+    let (bytes, stored) = (geometry.source_bytes(), report.stored_bytes());
     output.say(&format!(
         "backed up {} ({}) in {seconds:.2} s, {}",
         report.manifest.name,
@@ -238,7 +238,10 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
     }
     let promise = promise(health.stores_survivable, health.blocks_survivable, found.stores.len());
     output.result(&format!("{:<10} {promise} (as listed; `tanner verify` reads the blocks)", "survives"));
-    report_damages(output, &health.damages);
+    if !health.damages.is_empty() {
+        let blocks: Vec<String> = blocks_of(&health.damages).iter().map(ToString::to_string).collect();
+        output.result(&format!("{:<10} not in the stores named: {}", "blocks", blocks.join(" ")));
+    }
     let mut summary = health_summary(&found, &health);
     summary["name"] = json!(manifest.name);
     summary["created"] = json!(time(manifest.created));
@@ -289,7 +292,7 @@ async fn find(context: &Context, id: &str, from: &[String]) -> Result<Found, Err
     let stores = Store::open_all(&context.registry, from, "--from")?;
     let found = Found::open(stores, id).await?;
     for trouble in &found.troubles {
-        context.output.say(&format!("store {}: {}", trouble.store, trouble.what));
+        context.output.say(&trouble.what);
         context
             .output
             .message("event", json!({ "event": "trouble", "store": trouble.store, "what": trouble.what }));
@@ -306,9 +309,8 @@ pub(super) fn report_damages(output: Output, damages: &[Damage]) {
 }
 
 fn blocks_of(damages: &[Damage]) -> Vec<usize> {
-    let mut blocks: Vec<usize> = damages.iter().map(|damage| damage.block).collect();
-    blocks.dedup();
-    blocks
+    let blocks: BTreeSet<usize> = damages.iter().map(|damage| damage.block).collect();
+    blocks.into_iter().collect()
 }
 
 fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {

@@ -27,7 +27,7 @@ use crate::resources::Stop;
 
 /// Runs the program with these arguments and the transports that tanner brings.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    run_with(args, Registry::default())
+    run_with(args, Registry::lasting())
 }
 
 /// Runs the program with a registry of transports of your own.

@@ -70,7 +70,7 @@ pub enum TransportError {
         source: io::Error,
     },
     /// Something else is where the object should be: a directory, a symbolic link, bytes known to be wrong.
-    #[error("{at} is not as it was stored: delete it and repair")]
+    #[error("{at} is not what tanner stores there")]
     Corrupt {
         /// What is corrupt.
         at: Target,

@@ -22,6 +22,13 @@ impl Registry {
         Self { openers: BTreeMap::new() }
     }
 
+    /// A registry of the stores that outlive the process: `file:` URLs and paths.
+    pub fn lasting() -> Self {
+        let mut registry = Self::empty();
+        registry.register("file", |url| Ok(Arc::new(Disk::from_url(url)?)));
+        registry
+    }
+
     /// Opens URLs of `scheme` (what stands before the first colon, in any case) with `opener`, which is given
     /// the whole URL. Replaces an earlier opener of the scheme. An opener does not wait: it connects when the
     /// transport is first used.
@@ -58,8 +65,7 @@ impl Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        let mut registry = Self::empty();
-        registry.register("file", |url| Ok(Arc::new(Disk::from_url(url)?)));
+        let mut registry = Self::lasting();
         registry.register("memory", open_memory).register("mem", open_memory);
         registry
     }

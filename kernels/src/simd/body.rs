@@ -40,7 +40,7 @@ pub(crate) struct Job<'a> {
     pub(crate) groups: &'a [usize],
     /// What the accumulator holds before any group.
     pub(crate) init: &'a [i32],
-    /// What each group reads, one offset a line, `ahead_bytes` before it is needed.
+    /// What each group reads, one offset a line, asked for [`PREFETCH_AHEAD_BYTES`] before it is needed.
     pub(crate) prefetch: &'a [i32],
     /// Lines to prefetch at each row.
     pub(crate) prefetch_per_row: usize,
