@@ -230,18 +230,19 @@ class Manifest:
         need(self.k >= 1 and self.m >= 1 and n <= 4096, "manifest: k or m out of range")
         if self.code == 1:
             self.q = q = p[4]
-            need(q == 0 or q >= max(self.k, self.m) and is_prime(q), "manifest: q is not allowed")
+            need(q == 0 or max(self.k, self.m) <= q <= 16384 and is_prime(q), "manifest: q is not allowed")
+            need(self.k * self.m <= 1 << 21, "manifest: k and m out of range")
             self.D = max(self.shift(b, j) for b in range(self.k) for j in range(self.m))
         else:
             self.N1, self.P, self.D, self.seed = p[5], p[6], p[7], p[8]
-            need(self.N1 % 2 == 0 and 2 <= self.N1 <= self.D + 1, "manifest: N1 out of range")
-            need(1 <= self.P and self.P * self.k * self.N1 <= 1 << 22, "manifest: P out of range")
+            need(self.N1 % 2 == 0 and 2 <= self.N1 <= min(64, self.D + 1), "manifest: N1 out of range")
+            need(1 <= self.P and self.P * (self.k * self.N1 + self.m) <= 1 << 21, "manifest: P out of range")
         need(self.D <= 16384, "manifest: D out of range")
         self.id, self.u, self.R, self.size = p[0].hex(), p[9], p[10], p[12]
         need(self.u in (1, 2, 4, 8, 16, 32, 64), "manifest: u is not allowed")
-        need(self.R % 16 == 0 and 0 < self.R < 1 << 32, "manifest: R out of range")
+        need(self.R % 16 == 0 and max(16, self.D) <= self.R < 1 << 32, "manifest: R out of range")
         need(p[11] == 0, "manifest: layout is not known")
-        need(self.size <= 1 << 50, "manifest: size out of range")
+        need(self.size <= (1 << 50 if self.u == 64 else 1 << 26), "manifest: size out of range")
         need(len(p[13]) == 32 * n, "manifest: wrong number of hashes")
         self.hashes = [p[13][32 * b:32 * b + 32] for b in range(n)]
 
@@ -469,12 +470,15 @@ def find_manifest(wanted, stores, blake3):
             manifest = Manifest(data, blake3)
             need(manifest.id == name, "manifest: it is of another backup, " + manifest.id)
             good.append((data, manifest))
-            need(data == good[0][0], "manifest: differs from the first good one, and is ignored")
         except (Fail, OSError) as error:
             reason = "%s: %s" % (path, error)
             note(reason)
     need(good, "no good manifest; the last one: %s" % (reason if not good else ""))
-    return good[0][1]
+    stored = [data for data, manifest in good]
+    most = max(map(stored.count, stored))
+    winners = {data: manifest for data, manifest in good if stored.count(data) == most}
+    need(len(winners) == 1, "manifests differ and none is on most stores: name those that you trust")
+    return list(winners.values())[0]
 
 
 def read_block(mf, b, stores, blake3):

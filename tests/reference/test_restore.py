@@ -138,6 +138,7 @@ class Codes(Base):
                     if u == 1 and size > 100 and (R > 256) != (shape is shapes[0]):
                         continue  # slow ones only once
                     source = source_of(size)
+                    R = max(R, 32 if shape.get("D", 0) > 16 else 16)  # a frame is as long as its tail
                     blocks, public = encode(source, u=u, R=R, **shape)
                     n = len(blocks)
                     for _ in range(per_shape):
