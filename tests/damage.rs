@@ -1,9 +1,12 @@
 //! Random shapes, sizes, losses and damage: the right bytes or a clean refusal, never anything else.
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::Path;
 use std::sync::Arc;
 
+use common::{Blocks, Sink};
 use proptest::prelude::*;
 use tanner::{
     Backup, BackupId, Error, Even, Found, IoMode, Progress, Resources, RestoreReport, Shape, Stop, Store,
@@ -166,7 +169,7 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
         source: source.path(),
         io: IoMode::Auto,
         shape: Shape::Blocks { data: 10, parity: 5 },
-        stores: vec![Store { transport: Arc::new(hanging::Hanging(Memory::new())) }],
+        stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Hanging)) }],
         policy: &Even,
         id: BackupId::random(),
         created: 0,
@@ -181,70 +184,4 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
     let run = backup.run(&resources, &stop, &progress);
     let result = tokio::time::timeout(std::time::Duration::from_secs(60), run).await.expect("the run ends");
     assert!(matches!(result, Err(Error::Stopped { signal: 2 })));
-}
-
-mod hanging {
-    use std::ops::Range;
-
-    use async_trait::async_trait;
-    use bytes::Bytes;
-    use tanner_transports::{
-        ByteStream, Capabilities, Memory, NameStream, ObjectMeta, ObjectName, Put, Result, Transport,
-    };
-
-    /// Takes streams and never a byte of them.
-    #[derive(Debug)]
-    pub(crate) struct Hanging(pub(crate) Memory);
-
-    struct Never;
-
-    #[async_trait]
-    impl Put for Never {
-        async fn write(&mut self, _bytes: Bytes) -> Result<()> {
-            std::future::pending().await
-        }
-
-        async fn commit(self: Box<Self>) -> Result<()> {
-            std::future::pending().await
-        }
-
-        async fn abandon(self: Box<Self>) -> Result<()> {
-            std::future::pending().await
-        }
-    }
-
-    #[async_trait]
-    impl Transport for Hanging {
-        fn url(&self) -> &str {
-            "hanging:"
-        }
-
-        fn capabilities(&self) -> Capabilities {
-            self.0.capabilities()
-        }
-
-        async fn put(&self, _name: &ObjectName, _length: Option<u64>) -> Result<Box<dyn Put>> {
-            Ok(Box::new(Never))
-        }
-
-        async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
-            self.0.get(name, range).await
-        }
-
-        async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-            self.0.get_ranges(name, ranges).await
-        }
-
-        async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {
-            self.0.stat(name).await
-        }
-
-        async fn list(&self, prefix: &str) -> Result<NameStream> {
-            self.0.list(prefix).await
-        }
-
-        async fn delete(&self, name: &ObjectName) -> Result<()> {
-            self.0.delete(name).await
-        }
-    }
 }

@@ -1,73 +1,13 @@
 //! Memory stays within its bound, whatever the size of the file.
 #![allow(clippy::unwrap_used)]
 
-use std::fmt::Debug;
-use std::ops::Range;
+mod common;
+
 use std::sync::Arc;
 
-use async_trait::async_trait;
-use bytes::Bytes;
+use common::{Blocks, Sink};
 use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store};
-use tanner_transports::{
-    ByteStream, Capabilities, Memory, NameStream, ObjectMeta, ObjectName, Put, Result, Transport,
-};
 use tokio::sync::Mutex;
-
-/// Takes any number of bytes and keeps none, but for manifests.
-#[derive(Debug)]
-struct Discard(Memory);
-
-struct Nothing;
-
-#[async_trait]
-impl Put for Nothing {
-    async fn write(&mut self, _bytes: Bytes) -> Result<()> {
-        Ok(())
-    }
-
-    async fn commit(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
-
-    async fn abandon(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Transport for Discard {
-    fn url(&self) -> &str {
-        "discard:"
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
-    }
-
-    async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
-        if name.part() == "manifest" { self.0.put(name, length).await } else { Ok(Box::new(Nothing)) }
-    }
-
-    async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
-        self.0.get(name, range).await
-    }
-
-    async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.0.get_ranges(name, ranges).await
-    }
-
-    async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {
-        self.0.stat(name).await
-    }
-
-    async fn list(&self, prefix: &str) -> Result<NameStream> {
-        self.0.list(prefix).await
-    }
-
-    async fn delete(&self, name: &ObjectName) -> Result<()> {
-        self.0.delete(name).await
-    }
-}
 
 /// One test at a time, for the peak belongs to the process.
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -91,7 +31,7 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
         source: file.path(),
         io,
         shape: Shape::Blocks { data, parity },
-        stores: vec![Store { transport: Arc::new(Discard(Memory::new())) }],
+        stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Discarded)) }],
         policy: &Even,
         id: BackupId::random(),
         created: 0,

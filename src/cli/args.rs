@@ -147,7 +147,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-    0  done, at full redundancy; nothing wrong found
+    0  done: a backup is at full redundancy, a check found nothing wrong, a restored file is right
     1  failed for another reason than those below
     2  wrong usage
     3  done and restorable, but below target: some blocks or manifests were not stored
