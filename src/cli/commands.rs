@@ -86,7 +86,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     ));
     output.say(&format!(
         "  {}",
-        promise(Some(report.stores_survivable), Some(report.blocks_survivable), stores)
+        promise(Some(report.stores_survivable), Some(report.blocks_survivable), stores, geometry.profile())
     ));
     output.say("  not encrypted: whoever can read a store can read the file");
     for (store, error) in &report.failed {
@@ -236,7 +236,12 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
         let blocks: Vec<usize> = blocks.iter().collect();
         output.message("event", json!({ "event": "store", "store": store.url(), "blocks": blocks }));
     }
-    let promise = promise(health.stores_survivable, health.blocks_survivable, found.stores.len());
+    let promise = promise(
+        health.stores_survivable,
+        health.blocks_survivable,
+        found.stores.len(),
+        found.manifest.geometry.profile(),
+    );
     output.result(&format!("{:<10} {promise} (as listed; `tanner verify` reads the blocks)", "survives"));
     if !health.damages.is_empty() {
         let blocks: Vec<String> = blocks_of(&health.damages).iter().map(ToString::to_string).collect();
@@ -255,7 +260,12 @@ pub(super) async fn verify(context: &Context, args: FindArgs) -> Result<Outcome,
     let health = crate::verify::verify(found.clone(), &context.stop, &context.progress).await?;
     report_damages(context.output, &health.damages);
     let good = format!("{} of {} good", health.good.len(), count(health.good.blocks(), "block"));
-    let promise = promise(health.stores_survivable, health.blocks_survivable, found.stores.len());
+    let promise = promise(
+        health.stores_survivable,
+        health.blocks_survivable,
+        found.stores.len(),
+        found.manifest.geometry.profile(),
+    );
     context.output.result(&format!("{good}; {promise}"));
     let code = match health.blocks_survivable {
         None => 5,
@@ -335,7 +345,12 @@ fn shape(profile: &Profile) -> String {
     )
 }
 
-fn promise(stores_survivable: Option<usize>, blocks_survivable: Option<usize>, stores: usize) -> String {
+fn promise(
+    stores_survivable: Option<usize>,
+    blocks_survivable: Option<usize>,
+    stores: usize,
+    profile: &Profile,
+) -> String {
     match (stores_survivable, blocks_survivable) {
         (Some(lost_stores), Some(lost_blocks)) => {
             let of_stores = match lost_stores {
@@ -344,7 +359,11 @@ fn promise(stores_survivable: Option<usize>, blocks_survivable: Option<usize>, s
             };
             match lost_blocks {
                 0 => format!("{of_stores}; no block may be lost"),
-                lost => format!("{of_stores}; any {} may be lost", count(lost, "block")),
+                lost => {
+                    let estimate =
+                        if profile.evidence() == Evidence::Estimated { ", by estimate" } else { "" };
+                    format!("{of_stores}; any {} may be lost{estimate}", count(lost, "block"))
+                }
             }
         }
         _ => "NOT RESTORABLE from these stores alone".into(),
