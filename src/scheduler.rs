@@ -32,14 +32,15 @@ pub fn stores_survivable(
     let left_without = |lost: &[usize]| {
         let mut live = always.clone();
         let kept = held.iter().enumerate().filter(|(store, _)| !lost.contains(store));
-        kept.flat_map(|(_, blocks)| blocks.iter()).for_each(|block| live.insert(block));
+        kept.for_each(|(_, blocks)| live.insert_all(blocks));
         live
     };
     let all = left_without(&[]).len();
     let mut sizes: Vec<usize> = held.iter().map(BlockSet::len).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     let blocks = codec.profile().blocks();
-    let mut checks_left = if blocks > CHECKED_BLOCKS_MAX { 0 } else { CHECKS_BLOCKS / blocks };
+    // One at least: whether the backup can be restored now is never a matter of thresholds.
+    let mut checks_left = if blocks > CHECKED_BLOCKS_MAX { 1 } else { CHECKS_BLOCKS / blocks };
     let survives = |count: &usize| -> bool {
         let subsets = subsets(held.len(), *count);
         if subsets > checks_left {
@@ -70,6 +71,8 @@ fn all_subsets(of: usize, count: usize, holds: &mut impl FnMut(&[usize]) -> bool
 
 /// How many sets of `count` there are out of `of`, or more than anybody would try.
 fn subsets(of: usize, count: usize) -> usize {
+    // Of the two ways to count them the one that only grows, so that what saturates stays large.
+    let count = count.min(of - count);
     (0..count).fold(1, |sets: usize, taken| sets.saturating_mul(of - taken) / (taken + 1))
 }
 
@@ -117,6 +120,19 @@ mod tests {
         assert_eq!(survivable(14, 16, 30), Some(14)); // by the threshold of an estimate, k+2
         assert_eq!(survivable(10, 10, 20), Some(10));
         assert_eq!(survivable(1000, 200, 12), Some(1));
+        assert_eq!(survivable(10, 90, 100), Some(90));
+    }
+
+    /// A restorable backup that is called lost would be taken back.
+    #[test]
+    fn a_wide_backup_at_its_last_block_is_still_a_backup() {
+        let codec = Codec::new(Profile::for_source(600, 40, 1 << 30).unwrap());
+        let mut held = BlockSet::all(640);
+        (0..codec.profile().blocks() - codec.profile().threshold() + 1)
+            .for_each(|block| held.remove(block * 3));
+        let restorable = codec.recoverable(&held).is_some();
+        let promise = stores_survivable(&codec, &BlockSet::none(640), &[held], 1);
+        assert_eq!((restorable, promise), (true, Some(0)));
     }
 
     /// Blocks without any copy of the manifest are of no use.

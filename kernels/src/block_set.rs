@@ -37,6 +37,15 @@ impl BlockSet {
         self.words[block / 64] |= 1 << (block % 64);
     }
 
+    /// Adds all blocks of another set.
+    ///
+    /// # Panics
+    /// If the other set is of another number of blocks.
+    pub fn insert_all(&mut self, other: &Self) {
+        assert_eq!(self.blocks, other.blocks, "sets of one profile");
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
     /// Takes a block out.
     ///
     /// # Panics
