@@ -22,6 +22,7 @@ use crate::fetch::read_object;
 use crate::geometry::Geometry;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, NAME_BYTES_MAX};
+use crate::parallel::blocking;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
 use crate::scheduler::{Policy, stores_survivable};
@@ -122,14 +123,13 @@ impl Backup<'_> {
         let pass = {
             let (codec, resources) = (Arc::clone(&codec), Arc::clone(resources));
             let (stop, progress) = (stop.clone(), Arc::clone(progress));
-            tokio::task::spawn_blocking(move || {
+            blocking(move || {
                 let advance = |bytes| progress.advance(bytes);
                 let (resources, stop, progress) = (&*resources, &stop, &advance);
                 Pass { source: &source, codec: &codec, geometry, resources, stop, progress }.run(&sinks)
             })
         };
-        let hashes = pass.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let hashes = match hashes {
+        let hashes = match pass.await {
             Ok(hashes) => hashes,
             Err(error) => {
                 abandon(writers).await;
@@ -296,7 +296,7 @@ impl<'a> Outcome<'a> {
     }
 
     fn visible(&self, mut visible: BlockSet, held: &[BlockSet]) -> BlockSet {
-        held.iter().flat_map(BlockSet::iter).for_each(|block| visible.insert(block));
+        held.iter().for_each(|blocks| visible.insert_all(blocks));
         visible
     }
 

@@ -152,7 +152,7 @@ impl Found {
     #[must_use]
     pub fn live(&self) -> BlockSet {
         let mut live = self.manifest.geometry.empty_blocks();
-        self.listed.iter().flat_map(BlockSet::iter).for_each(|block| live.insert(block));
+        self.listed.iter().for_each(|blocks| live.insert_all(blocks));
         live
     }
 
@@ -316,11 +316,7 @@ pub async fn list_backups(store: &Store) -> Result<Vec<BackupId>, TransportError
 }
 
 fn no_manifest(id: BackupId, unreadable: bool, troubles: &[Trouble], stores: &[Store]) -> Error {
-    let what = troubles
-        .iter()
-        .map(|trouble| format!("{}: {}", trouble.store, trouble.what))
-        .collect::<Vec<_>>()
-        .join("; ");
+    let what = troubles.iter().map(|trouble| trouble.what.as_str()).collect::<Vec<_>>().join("; ");
     match unreadable {
         true => Error::NoManifest { id, what },
         false => {

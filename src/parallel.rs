@@ -3,6 +3,11 @@
 use std::panic::resume_unwind;
 use std::sync::{Mutex, PoisonError};
 
+/// Runs `work` where it may block or compute for long, and waits for it; a panic in it goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| resume_unwind(panic.into_panic()))
+}
+
 /// Runs `work` on every item, on up to `threads` threads with a state of their own each, and hands the results to
 /// `take` as they come. After an error no further item is begun.
 ///

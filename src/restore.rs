@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tanner_kernels::BlockSet;
+use tanner_kernels::{BlockSet, DecodePlan};
 use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 
@@ -51,8 +51,18 @@ pub async fn restore(
     let (io, output) = (Handle::current(), output.to_owned());
     let run = move || {
         let staged = Staged::create(output, replace, found.manifest.geometry.source_bytes())?;
-        let file = staged.file.as_file();
-        let mut restore = Restore::new(&found, file, &resources, &stop, &io, &progress);
+        let mut restore = Restore {
+            found: &found,
+            staged: staged.file.as_file(),
+            resources: &resources,
+            stop: &stop,
+            io: &io,
+            progress: &progress,
+            verified: found.manifest.geometry.empty_blocks(),
+            stores: vec![None; found.manifest.hashes.len()],
+            damages: Vec::new(),
+            decoded: Vec::new(),
+        };
         restore.run()?;
         let report = RestoreReport {
             damages: restore.damages,
@@ -62,9 +72,7 @@ pub async fn restore(
         staged.publish()?;
         Ok(report)
     };
-    tokio::task::spawn_blocking(run)
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    parallel::blocking(run).await
 }
 
 struct Restore<'a> {
@@ -81,35 +89,12 @@ struct Restore<'a> {
     decoded: Vec<usize>,
 }
 
-impl<'a> Restore<'a> {
-    fn new(
-        found: &'a Found,
-        staged: &'a File,
-        resources: &'a Resources,
-        stop: &'a Stop,
-        io: &'a Handle,
-        progress: &'a Progress,
-    ) -> Self {
-        let blocks = found.manifest.hashes.len();
-        Self {
-            found,
-            staged,
-            resources,
-            stop,
-            io,
-            progress,
-            verified: found.manifest.geometry.empty_blocks(),
-            stores: vec![None; blocks],
-            damages: Vec::new(),
-            decoded: Vec::new(),
-        }
-    }
-
+impl Restore<'_> {
     fn run(&mut self) -> Result<(), Error> {
         let geometry = &self.found.manifest.geometry;
         // Nothing is read if even all that is listed would not do.
-        if self.found.codec.recoverable(&self.found.live()).is_none() {
-            let listed = self.found.live();
+        let listed = self.found.live();
+        if self.found.codec.recoverable(&listed).is_none() {
             self.damages.extend(missing(self.found));
             return Err(self.not_recoverable(listed.len()));
         }
@@ -122,8 +107,8 @@ impl<'a> Restore<'a> {
             if lost.is_empty() {
                 break;
             }
-            self.verify_parity(&mut untried)?;
-            if let Some(branches) = self.decode(&source)? {
+            let plan = self.verify_parity(&mut untried)?;
+            if let Some(branches) = self.decode(&plan, &source)? {
                 branches.into_iter().for_each(|branch| source.join(branch));
                 self.decoded = lost;
                 break;
@@ -155,10 +140,13 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
-    /// Reads parity blocks until there are enough; only their hashes matter here.
-    fn verify_parity(&mut self, untried: &mut Vec<usize>) -> Result<(), Error> {
+    /// Reads parity blocks until there are enough, of which only the hashes matter here, and plans the decoding.
+    fn verify_parity(&mut self, untried: &mut Vec<usize>) -> Result<Arc<DecodePlan>, Error> {
         let threshold = self.found.manifest.geometry.profile().threshold();
-        while self.found.codec.recoverable(&self.verified).is_none() {
+        loop {
+            if let Ok(plan) = self.found.codec.decoder(&self.verified) {
+                return Ok(plan);
+            }
             let wanted = threshold.saturating_sub(self.verified.len()).max(1);
             let blocks = untried.split_off(untried.len().saturating_sub(wanted));
             if blocks.is_empty() {
@@ -166,16 +154,14 @@ impl<'a> Restore<'a> {
             }
             self.fetch_all(blocks, || (), |_, _, _, ()| Ok(()))?;
         }
-        Ok(())
     }
 
     /// Decodes the lost data blocks and returns their parts of the source's hash. `None` if a parity block turned
     /// out not to be what it was when it verified; it is not used again then.
-    fn decode(&mut self, source: &PieceHasher) -> Result<Option<Vec<PieceHasher>>, Error> {
-        let plan = self.found.codec.decoder(&self.verified).expect("made sure of by the caller");
+    fn decode(&mut self, plan: &DecodePlan, source: &PieceHasher) -> Result<Option<Vec<PieceHasher>>, Error> {
         let pass = DecodePass {
             found: self.found,
-            plan: &plan,
+            plan,
             stores: &self.stores,
             staged: self.staged,
             resources: self.resources,

@@ -32,7 +32,7 @@ impl Health {
     pub fn of(found: &Found, held: &[BlockSet], damages: Vec<Damage>) -> Self {
         let empty = found.manifest.geometry.empty_blocks();
         let mut good = empty.clone();
-        held.iter().flat_map(BlockSet::iter).for_each(|block| good.insert(block));
+        held.iter().for_each(|blocks| good.insert_all(blocks));
         let blocks_survivable = found.codec.recoverable(&good);
         let manifests = found.has_manifest.iter().filter(|&&has| has).count();
         let stores_survivable = stores_survivable(&found.codec, &empty, held, manifests);
@@ -84,9 +84,7 @@ pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Resu
         damages.sort_by_key(|damage| damage.block);
         Ok(Health::of(&found, &held, damages))
     };
-    tokio::task::spawn_blocking(run)
-        .await
-        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    parallel::blocking(run).await
 }
 
 /// Blocks that are read at a time.

@@ -52,20 +52,18 @@ impl Profile {
     /// What stands behind [`Profile::threshold`].
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        let (k, m) = (self.data() as u64, self.parity() as u64);
-        let shape = (u32::try_from(k).unwrap_or(u32::MAX), u32::try_from(m).unwrap_or(u32::MAX));
+        let (k, m) = (self.data, self.parity);
         match self.construction() {
             Construction::Shift { modulus: 0 } => Evidence::Proved,
             Construction::Shift { modulus } => {
-                let covers = |&(data, parity, q): &(u32, u32, u32)| {
-                    shape.0 <= data && shape.1 <= parity && q == modulus
-                };
+                let covers = |&(data, parity, q): &(u32, u32, u32)| k <= data && m <= parity && q == modulus;
                 if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
             }
             construction => {
-                let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == shape);
-                let chosen = coupled(shape.0, shape.1) == Some(construction);
-                if screened && chosen { Evidence::Screened } else { Evidence::Estimated }
+                // The table first: it is asked far more often than the chooser's arithmetic is worth.
+                let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == (k, m))
+                    && coupled(k, m) == Some(construction);
+                if screened { Evidence::Screened } else { Evidence::Estimated }
             }
         }
     }

@@ -42,8 +42,8 @@ pub enum Construction {
 /// The profile of one backup: shape, construction, symbol size and frame length.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Profile {
-    data: u32,
-    parity: u32,
+    pub(crate) data: u32,
+    pub(crate) parity: u32,
     construction: Construction,
     unit: u8,
     frame_steps: u32,
