@@ -26,6 +26,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod arena;
 mod block_set;
 mod choose;
 mod code;
@@ -41,7 +42,8 @@ pub use block_set::BlockSet;
 pub use choose::Evidence;
 pub use code::{Code, Row, Tap};
 pub use codec::{Codec, DecodeError};
-pub use exec::{Arena, ArenaError, Bound, Part, Stores};
+pub use arena::{Arena, ArenaError};
+pub use exec::{Bound, Part, Stores};
 pub use plan::{DecodePlan, Role, Unrecoverable};
 pub use profile::{
     BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, UNIT_MAX,
