@@ -54,7 +54,11 @@ impl Layout {
         let bytes = Arena::bytes_for(streams, stream_bytes).and_then(|bytes| i64::try_from(bytes).ok());
         bytes.ok_or(ArenaError { streams, stream_bytes })?;
         let stride = (Arena::stride_lines(stream_bytes) * 64) as i64;
-        Ok(Self { places: (0..streams as i64).map(|stream| stream * stride).collect(), stream_bytes, read_only: 0 })
+        Ok(Self {
+            places: (0..streams as i64).map(|stream| stream * stride).collect(),
+            stream_bytes,
+            read_only: 0,
+        })
     }
 }
 
@@ -139,21 +143,23 @@ pub(crate) struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// Streams that are only read, followed by streams that are written. The shortest sets their length.
-    /// `None` unless all are aligned to 64 bytes.
-    pub(crate) fn new(read: &[&'a [u8]], written: Vec<&'a mut [u8]>) -> Option<Self> {
-        let stream_bytes =
-            read.iter().map(|slice| slice.len()).chain(written.iter().map(|slice| slice.len())).min()?;
+    /// Streams that are only read, followed by streams that are written, which begin `lead` bytes later than
+    /// those: what runs over them must not touch those bytes. The shortest sets the length of all. `None` unless
+    /// all are aligned to 64 bytes.
+    pub(crate) fn new(read: &[&'a [u8]], written: Vec<&'a mut [u8]>, lead: usize) -> Option<Self> {
+        let lengths = written.iter().map(|slice| lead + slice.len());
+        let stream_bytes = read.iter().map(|slice| slice.len()).chain(lengths).min()?;
         let starts = read.iter().map(|slice| slice.as_ptr().cast_mut());
-        // Pointers to what is written come last: no slice is touched any more after they are taken.
-        let starts: Vec<*mut u8> = starts.chain(written.into_iter().map(<[u8]>::as_mut_ptr)).collect();
+        let written = written.into_iter().map(|slice| slice.as_mut_ptr().wrapping_sub(lead));
+        let starts: Vec<*mut u8> = starts.chain(written).collect();
         // In the middle of them, distances are shortest.
         let (least, most) = (starts.iter().min()?.addr(), starts.iter().max()?.addr());
         let middle = least + (most - least) / 2 / 64 * 64;
         let base = *starts.iter().min_by_key(|start| start.addr().abs_diff(middle))?;
         let place = |start: &*mut u8| start.addr().cast_signed() as i64 - base.addr().cast_signed() as i64;
         let aligned = starts.iter().all(|start| start.addr().is_multiple_of(64));
-        let layout = Layout { places: starts.iter().map(place).collect(), stream_bytes, read_only: read.len() };
+        let layout =
+            Layout { places: starts.iter().map(place).collect(), stream_bytes, read_only: read.len() };
         aligned.then_some(Self { base, layout, memory: PhantomData })
     }
 }

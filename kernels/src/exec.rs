@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::arena::{Arena, ArenaError, Layout, Streams};
+use crate::arena::{Arena, ArenaError, Layout, Slices, Streams};
 use crate::program::{Program, Slot, XorRow};
 use crate::simd::{Head, Job, Level, Pair};
 
@@ -47,8 +47,12 @@ impl Bound {
         Self::to(program, Layout::even(program.streams, stream_bytes)?, unit)
     }
 
-    /// Binds `program` to streams of this layout.
-    pub(crate) fn to(program: &Program, layout: Layout, unit: usize) -> Result<Self, ArenaError> {
+    /// Binds `program` to slices, with symbols of 64 bytes.
+    pub(crate) fn over(program: &Program, slices: &Slices<'_>) -> Result<Self, ArenaError> {
+        Self::to(program, slices.layout().clone(), 64)
+    }
+
+    fn to(program: &Program, layout: Layout, unit: usize) -> Result<Self, ArenaError> {
         assert!(unit.is_power_of_two() && unit <= 64, "symbols of {unit} bytes");
         assert_eq!(layout.places.len(), program.streams, "other streams than the program's");
         let too_large = || ArenaError { streams: program.streams, stream_bytes: layout.stream_bytes };
@@ -110,7 +114,7 @@ impl Bound {
     /// # Panics
     /// If the arena is not of the bound size, or a group reaches outside its streams.
     pub fn run(&self, arena: &mut Arena, origin: usize, groups: Range<usize>, level: Level, stores: Stores) {
-        self.split_over(arena, origin, groups, 1, stores).into_iter().for_each(|part| part.run(level));
+        self.split(arena, origin, groups, 1, stores).into_iter().for_each(|part| part.run(level));
     }
 
     /// Splits the groups into at most `parts` ranges that may run on different threads at the same time.
@@ -126,14 +130,15 @@ impl Bound {
         parts: usize,
         stores: Stores,
     ) -> Vec<Part<'a>> {
-        self.split_over(arena, origin, groups, parts, stores)
+        // No stream begins beyond `isize::MAX`.
+        self.split_over(arena, isize::try_from(origin).unwrap_or(isize::MAX), groups, parts, stores)
     }
 
-    /// [`Self::split`] for any streams.
+    /// [`Self::split`] for any streams; group 0 may lie before them, if it is not run.
     pub(crate) fn split_over<'a>(
         &'a self,
         streams: &'a mut impl Streams,
-        origin: usize,
+        origin: isize,
         groups: Range<usize>,
         parts: usize,
         stores: Stores,
@@ -141,29 +146,26 @@ impl Bound {
         self.check(streams.layout(), origin, &groups);
         let parts = if self.feed_forward { parts.max(1) } else { 1 };
         let each = groups.len().div_ceil(parts).max(1);
-        let base = streams.base().wrapping_add(origin * self.unit);
+        let base = streams.base().wrapping_offset(origin * self.unit as isize);
         let starts = groups.clone().step_by(each);
         let range = |start: usize| start..(start + each).min(groups.end);
-        starts
-            .map(|start| Part { job: self.job(base, range(start), stores), streams: PhantomData })
-            .collect()
+        starts.map(|start| Part { job: self.job(base, range(start), stores), streams: PhantomData }).collect()
     }
 
-    fn check(&self, layout: &Layout, origin: usize, groups: &Range<usize>) {
+    fn check(&self, layout: &Layout, origin: isize, groups: &Range<usize>) {
         assert!(layout == &self.layout, "other streams than those bound to");
         assert!(groups.start <= groups.end, "groups {groups:?}");
         if groups.is_empty() {
             return;
         }
         // Checked: whoever uses this crate may build it without overflow checks.
-        let first = groups.start.checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
-        let last = (groups.end - 1).checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
-        let end = last
-            .and_then(|last| last.checked_add(self.reach_ahead))
-            .and_then(|end| end.checked_mul(self.unit));
+        let at = |group: usize| isize::try_from(group.checked_mul(self.advance)?).ok()?.checked_add(origin);
+        let first = at(groups.start).and_then(|first| first.checked_sub_unsigned(self.reach_back));
+        let end = at(groups.end - 1).and_then(|last| last.checked_add_unsigned(self.reach_ahead));
+        let end_bytes = end.and_then(|end| usize::try_from(end).ok()?.checked_mul(self.unit));
         assert!(
-            first.is_some_and(|first| first >= self.reach_back)
-                && end.is_some_and(|end| end <= self.layout.stream_bytes),
+            first.is_some_and(|first| first >= 0)
+                && end_bytes.is_some_and(|end| end <= self.layout.stream_bytes),
             "groups {groups:?} from symbol {origin} reach outside streams of {} bytes",
             self.layout.stream_bytes
         );

@@ -31,18 +31,21 @@ mod block_set;
 mod choose;
 mod code;
 mod codec;
+mod encode;
 mod exec;
 mod plan;
 mod prng;
 mod profile;
 mod program;
+mod reconstruct;
 mod simd;
 
+pub use arena::{Arena, ArenaError};
 pub use block_set::BlockSet;
 pub use choose::Evidence;
 pub use code::{Code, Row, Tap};
-pub use codec::{Codec, DecodeError};
-pub use arena::{Arena, ArenaError};
+pub use codec::{BlockError, Codec};
+pub use encode::StreamEncoder;
 pub use exec::{Bound, Part, Stores};
 pub use plan::{DecodePlan, Role, Unrecoverable};
 pub use profile::{

@@ -5,7 +5,7 @@
 mod common;
 
 use common::source;
-use tanner_kernels::{BlockSet, Codec, Construction, DecodeError, Profile, Unrecoverable};
+use tanner_kernels::{BlockError, BlockSet, Codec, Construction, Profile, Unrecoverable};
 
 /// A small generator for loss patterns; a failing pattern is printed whole.
 struct Dice(u64);
@@ -34,7 +34,7 @@ impl Stored {
         Self { blocks: codec.encode_all(&source), codec, source }
     }
 
-    fn restore_without(&self, lost: &[usize]) -> Result<Vec<u8>, DecodeError> {
+    fn restore_without(&self, lost: &[usize]) -> Result<Vec<u8>, BlockError> {
         let kept = self.blocks.iter().enumerate().filter(|(block, _)| !lost.contains(block));
         self.codec.decode_all(
             &kept.map(|(block, bytes)| (block, bytes.as_slice())).collect::<Vec<_>>(),
@@ -218,7 +218,7 @@ fn what_cannot_be_restored_is_refused() {
         for count in [m as usize + 1, n - 1, n] {
             let lost = dice.pick((0..n).collect(), count);
             let expected = Unrecoverable::TooFew { live: n - count, data: k as usize };
-            assert_eq!(stored.restore_without(&lost), Err(DecodeError::Unrecoverable(expected)));
+            assert_eq!(stored.restore_without(&lost), Err(BlockError::Unrecoverable(expected)));
         }
     }
 }
@@ -233,7 +233,7 @@ fn exactly_k_blocks_restore_or_are_refused() {
         let lost = dice.pick((0..24).collect(), 12);
         match stored.restore_without(&lost) {
             Ok(restored) => assert!(restored == stored.source, "wrong bytes without {lost:?}"),
-            Err(DecodeError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
+            Err(BlockError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
                 refused += 1;
             }
             Err(error) => panic!("{error}"),
