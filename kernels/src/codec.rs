@@ -100,10 +100,12 @@ impl Codec {
         DecodePlan::new(&self.code, live).is_ok().then_some(spare)
     }
 
-    /// Steps of each data block (L) for a source of `bytes` bytes, without padding.
+    /// Steps of each data block (L) for a source of `bytes` bytes, without padding but to whole stripes.
     #[must_use]
     pub fn steps(&self, bytes: usize) -> usize {
-        bytes.div_ceil(self.profile().data() * self.profile().unit())
+        bytes
+            .div_ceil(self.profile().data() * self.profile().unit())
+            .next_multiple_of(self.profile().stripe())
     }
 
     /// Encodes a source that is in memory as a whole into its n blocks. Data blocks are slices of the
@@ -114,6 +116,7 @@ impl Codec {
     #[must_use]
     pub fn encode_all(&self, source: &[u8]) -> Vec<Vec<u8>> {
         let (data, unit, depth) = (self.profile().data(), self.profile().unit(), self.profile().depth());
+        let tail = self.profile().tail();
         let steps = self.steps(source.len());
         let block = |block: usize| {
             let at = |block: usize| (block * steps * unit).min(source.len());
@@ -122,7 +125,7 @@ impl Codec {
         let mut blocks: Vec<Vec<u8>> = (0..data).map(|index| block(index).to_vec()).collect();
         blocks.resize(self.profile().blocks(), Vec::new());
         for (start, length) in self.frames(steps) {
-            let stream_bytes = (depth + length + depth) * unit;
+            let stream_bytes = (depth + length + tail) * unit;
             let bound = Bound::new(&self.encoder, stream_bytes, unit).expect("frames fit in an arena");
             let mut arena = bound.arena();
             for index in 0..data {
@@ -132,7 +135,7 @@ impl Codec {
                     &mut arena.stream_mut(index)[depth * unit..][..length * unit],
                 );
             }
-            bound.run(&mut arena, depth, 0..length + depth, Level::fastest(), Stores::Cached);
+            bound.run(&mut arena, depth, 0..length + tail, Level::fastest(), Stores::Cached);
             for index in data..self.profile().blocks() {
                 blocks[index].extend_from_slice(&arena.stream(index)[depth * unit..]);
             }
@@ -148,7 +151,7 @@ impl Codec {
     /// # Panics
     /// If one frame of the blocks is more than 2 GiB.
     pub fn decode_all(&self, blocks: &[(usize, &[u8])], bytes: usize) -> Result<Vec<u8>, DecodeError> {
-        let (data, unit, depth) = (self.profile().data(), self.profile().unit(), self.profile().depth());
+        let (data, unit, tail) = (self.profile().data(), self.profile().unit(), self.profile().tail());
         let steps = self.steps(bytes);
         let frames: Vec<(usize, usize)> = self.frames(steps).collect();
         let mut live = BlockSet::none(self.profile().blocks());
@@ -157,7 +160,7 @@ impl Codec {
             let stored = |block: usize| (block * steps * unit).min(bytes);
             let wanted = match block < data {
                 true => stored(block + 1) - stored(block),
-                false => (steps + frames.len() * depth) * unit,
+                false => (steps + frames.len() * tail) * unit,
             };
             if content.len() != wanted {
                 return Err(DecodeError::Length { block, wanted, got: content.len() });
@@ -183,7 +186,7 @@ impl Codec {
                     true => &padded[block][start * unit..][..length * unit],
                     false => {
                         let parity = given[block].expect("inputs are live");
-                        &parity[(start + frame * depth) * unit..][..(length + depth) * unit]
+                        &parity[(start + frame * tail) * unit..][..(length + tail) * unit]
                     }
                 };
                 copy_range(frame, 0, into);

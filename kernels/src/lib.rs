@@ -35,6 +35,7 @@ mod plan;
 mod prng;
 mod profile;
 mod program;
+mod rfc5170;
 mod simd;
 
 pub use block_set::BlockSet;
@@ -44,8 +45,8 @@ pub use codec::{Codec, DecodeError};
 pub use exec::{Arena, ArenaError, Bound, Part, Stores};
 pub use plan::{DecodePlan, Role, Unrecoverable};
 pub use profile::{
-    BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, UNIT_MAX,
-    WEIGHT_MAX,
+    BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, GROUP_MAX, Profile, ProfileError,
+    RFC5170_SEED_MAX, TAPS_MAX, UNIT_MAX, WEIGHT_MAX,
 };
 pub use program::{Program, Slot, XorRow};
 pub use simd::{LEVEL_VARIABLE, Level, LevelError};

@@ -18,6 +18,11 @@ pub const FRAME_STEPS_MULTIPLE: u32 = 16;
 /// The most bytes in a symbol: one cache line.
 pub const UNIT_MAX: u8 = 64;
 
+/// The most symbols of a block in one source block of RFC 5170: its field G has 5 bits.
+pub const GROUP_MAX: u32 = 31;
+/// The largest seed of RFC 5170's generator.
+pub const RFC5170_SEED_MAX: u64 = (1 << 31) - 2;
+
 /// How parity taps data. See the module `code` for the definitions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Construction {
@@ -35,6 +40,15 @@ pub enum Construction {
         /// How many symbols back a tap may lie (D).
         depth: u32,
         /// Seed of the generator that draws the rows.
+        seed: u64,
+    },
+    /// The LDPC-Staircase code of RFC 5170 over stripes of G steps: for whoever has a decoder of that.
+    Rfc5170 {
+        /// Taps of each data symbol (N1): 3 to 10.
+        n1: u32,
+        /// Steps in a stripe, which are the symbols of a packet (G): 1 to [`GROUP_MAX`].
+        group: u32,
+        /// Seed of the generator that draws the rows: 1 to [`RFC5170_SEED_MAX`].
         seed: u64,
     },
 }
@@ -100,19 +114,42 @@ pub enum ProfileError {
         /// k·N1 + m.
         per_step: u64,
     },
+    /// N1 is not among those of RFC 5170, or there are fewer rows than taps of one symbol.
+    #[error("N1 = {n1}: wanted 3 to 10 for rfc5170, and at most the {rows} parity symbols of a stripe")]
+    Rfc5170Weight {
+        /// Taps of each data symbol.
+        n1: u32,
+        /// Parity symbols of a stripe (m·G).
+        rows: u64,
+    },
+    /// G does not fit its field, or a stripe has one data symbol only.
+    #[error("G = {group} steps in a stripe: wanted 1 to {GROUP_MAX}, and two data symbols at least")]
+    Group {
+        /// Steps in a stripe.
+        group: u32,
+    },
+    /// The generator of RFC 5170 has no such state.
+    #[error("seed {seed}: wanted 1 to {RFC5170_SEED_MAX} for rfc5170")]
+    Seed {
+        /// The seed given.
+        seed: u64,
+    },
     /// The symbol size is not a power of two up to [`UNIT_MAX`].
     #[error("symbols of {unit} bytes: wanted a power of two up to {UNIT_MAX}")]
     Unit {
         /// Bytes asked for.
         unit: u8,
     },
-    /// The frame length is zero, no multiple of [`FRAME_STEPS_MULTIPLE`], or shorter than the frame's tail.
+    /// The frame length is zero, no multiple of [`FRAME_STEPS_MULTIPLE`] and of whole stripes, or shorter than the
+    /// frame's tail.
     #[error(
-        "frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE}, at least D = {depth}"
+        "frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE} and {stripe}, at least D = {depth}"
     )]
     Frame {
         /// Steps asked for.
         frame_steps: u32,
+        /// Steps in a stripe.
+        stripe: u32,
         /// The longest delay.
         depth: u32,
     },
@@ -145,6 +182,7 @@ impl Profile {
                     return Err(ProfileError::Period { period, per_step });
                 }
             }
+            Construction::Rfc5170 { n1, group, seed } => check_rfc5170(k, m, n1, group, seed)?,
         }
         let depth = depth(construction, k, m);
         if depth > u64::from(DEPTH_MAX) {
@@ -158,8 +196,10 @@ impl Profile {
             return Err(ProfileError::Unit { unit });
         }
         let depth = u32::try_from(depth).expect("capped by DEPTH_MAX");
-        if frame_steps == 0 || frame_steps < depth || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
-            return Err(ProfileError::Frame { frame_steps, depth });
+        let stripe = stripe(construction);
+        let whole = |multiple| frame_steps.is_multiple_of(multiple);
+        if frame_steps == 0 || frame_steps < depth || !whole(FRAME_STEPS_MULTIPLE) || !whole(stripe) {
+            return Err(ProfileError::Frame { frame_steps, stripe, depth });
         }
         Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth })
     }
@@ -200,10 +240,27 @@ impl Profile {
         self.frame_steps.into()
     }
 
-    /// The longest delay in symbols (D), which is also the tail of each frame of a parity block.
+    /// The longest delay in symbols (D).
     #[must_use]
     pub fn depth(&self) -> usize {
         self.depth as usize
+    }
+
+    /// Symbols that a frame of a parity block has more than a frame of a data block: D, or 0 if no delay leads out
+    /// of a stripe.
+    #[must_use]
+    pub fn tail(&self) -> usize {
+        match self.construction {
+            Construction::Rfc5170 { .. } => 0,
+            _ => self.depth(),
+        }
+    }
+
+    /// Steps that are coded together, apart from all others; frames and blocks hold a whole number of these. 1 if
+    /// the code runs through.
+    #[must_use]
+    pub fn stripe(&self) -> usize {
+        stripe(self.construction) as usize
     }
 
     /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the shape's seed was
@@ -213,7 +270,7 @@ impl Profile {
         match (self.construction, self.evidence()) {
             (Construction::Shift { .. }, _) => self.data(),
             (Construction::Coupled { .. }, Evidence::Screened) => self.data() + 1,
-            (Construction::Coupled { .. }, _) => self.data() + 2,
+            (Construction::Coupled { .. } | Construction::Rfc5170 { .. }, _) => self.data() + 2,
         }
     }
 
@@ -223,7 +280,15 @@ impl Profile {
         match self.construction {
             Construction::Shift { .. } => "shift",
             Construction::Coupled { .. } => "coupled",
+            Construction::Rfc5170 { .. } => "rfc5170",
         }
+    }
+}
+
+fn stripe(construction: Construction) -> u32 {
+    match construction {
+        Construction::Rfc5170 { group, .. } => group,
+        _ => 1,
     }
 }
 
@@ -236,6 +301,7 @@ fn depth(construction: Construction, k: u32, m: u32) -> u64 {
             (0..m).map(|j| (0..k).map(|b| b * j % q).max().unwrap_or(0)).max().unwrap_or(0)
         }
         Construction::Coupled { depth, .. } => depth.into(),
+        Construction::Rfc5170 { group, .. } => u64::from(group) - 1,
     }
 }
 
@@ -251,6 +317,19 @@ fn check_modulus(modulus: u32, least: u32) -> Result<(), ProfileError> {
     // Primes far above the block count only lengthen delays; the cap keeps the trial division short.
     let fits = modulus == 0 || (modulus >= least && modulus <= DEPTH_MAX && is_prime(modulus));
     if fits { Ok(()) } else { Err(ProfileError::Modulus { modulus, least }) }
+}
+
+/// Beyond these caps the matrix would not be the RFC's, or its draws would never end.
+fn check_rfc5170(k: u32, m: u32, n1: u32, group: u32, seed: u64) -> Result<(), ProfileError> {
+    // 31 · (4095 · 10 + 4095) taps and rows at most: below TAPS_MAX.
+    if group == 0 || group > GROUP_MAX || k * group < 2 {
+        return Err(ProfileError::Group { group });
+    }
+    let rows = u64::from(m) * u64::from(group);
+    if !(3..=10).contains(&n1) || u64::from(n1) > rows {
+        return Err(ProfileError::Rfc5170Weight { n1, rows });
+    }
+    if !(1..=RFC5170_SEED_MAX).contains(&seed) { Err(ProfileError::Seed { seed }) } else { Ok(()) }
 }
 
 fn is_prime(number: u32) -> bool {
