@@ -278,6 +278,10 @@ impl From<&Manifest> for Public {
                 (public.n1, public.period) = (Some(n1), Some(period));
                 (public.depth, public.seed) = (Some(depth), Some(seed));
             }
+            Construction::Rfc5170 { n1, group, seed } => {
+                public.code = CODE_RFC5170;
+                (public.n1, public.period, public.seed) = (Some(n1), Some(group), Some(seed));
+            }
         }
         public
     }
@@ -290,7 +294,12 @@ impl Public {
             (CODE_COUPLED, None, Some(n1), Some(period), Some(depth), Some(seed)) => {
                 Construction::Coupled { n1, period, depth, seed }
             }
-            (CODE_SHIFT | CODE_COUPLED, ..) => return Err(malformed("parameters of another code")),
+            (CODE_RFC5170, None, Some(n1), Some(group), None, Some(seed)) => {
+                Construction::Rfc5170 { n1, group, seed }
+            }
+            (CODE_SHIFT | CODE_COUPLED | CODE_RFC5170, ..) => {
+                return Err(malformed("parameters of another code"));
+            }
             (code, ..) => return Err(malformed(format!("code {code} is not known"))),
         };
         Ok(Profile::new(self.data, self.parity, construction, self.unit, self.frame_steps)?)
@@ -343,6 +352,7 @@ const HEADER_BYTES: usize = 16;
 const SEAL_BYTES: usize = 32;
 const CODE_SHIFT: u64 = 1;
 const CODE_COUPLED: u64 = 2;
+const CODE_RFC5170: u64 = 3;
 const LAYOUT_CONTIGUOUS: u64 = 0;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //!
 //! No I/O, no async, no clock: bytes come in [`Arena`]s, programs run over them, threads are the caller's.
 //!
-//! * [`Profile`] – everything that fixes a code; [`Profile::for_source`] chooses one.
+//! * [`Profile`] – everything that fixes a code; [`Profile::for_source`] chooses one, [`Profile::for_code`] one by
+//!   a given construction.
 //! * [`Codec`] – encode, plan a decode, ask what is recoverable.
 //! * [`Level`] – the SIMD level, detected or forced.
 //!
@@ -39,7 +40,7 @@ mod rfc5170;
 mod simd;
 
 pub use block_set::BlockSet;
-pub use choose::Evidence;
+pub use choose::{CodeChoice, Evidence};
 pub use code::{Code, Row, Tap};
 pub use codec::{Codec, DecodeError};
 pub use exec::{Arena, ArenaError, Bound, Part, Stores};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::choose::Evidence;
+use crate::choose::{Evidence, rfc5170_surplus};
 
 /// The most blocks, data and parity together.
 pub const BLOCKS_MAX: usize = 4096;
@@ -87,6 +87,18 @@ pub enum ProfileError {
     /// No code keeps a useful promise for the shape.
     #[error("no code keeps a useful promise for {data}+{parity} blocks: take less uneven numbers")]
     Unsuited {
+        /// Data blocks asked for.
+        data: u32,
+        /// Parity blocks asked for.
+        parity: u32,
+    },
+    /// The code that was asked for keeps no useful promise for the shape.
+    #[error(
+        "the {code} code keeps no useful promise for {data}+{parity} blocks: leave the choice, or take more parity"
+    )]
+    UnsuitedCode {
+        /// The code asked for.
+        code: &'static str,
         /// Data blocks asked for.
         data: u32,
         /// Parity blocks asked for.
@@ -264,13 +276,16 @@ impl Profile {
     }
 
     /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the shape's seed was
-    /// screened, else k+2. What that rests on says [`Profile::evidence`].
+    /// screened, else k+2; for `rfc5170` k+2 or, of many blocks, more. What that rests on says [`Profile::evidence`].
     #[must_use]
     pub fn threshold(&self) -> usize {
         match (self.construction, self.evidence()) {
             (Construction::Shift { .. }, _) => self.data(),
             (Construction::Coupled { .. }, Evidence::Screened) => self.data() + 1,
-            (Construction::Coupled { .. } | Construction::Rfc5170 { .. }, _) => self.data() + 2,
+            (Construction::Coupled { .. }, _) => self.data() + 2,
+            (Construction::Rfc5170 { n1, .. }, _) => {
+                self.data() + rfc5170_surplus(self.data, self.parity, n1) as usize
+            }
         }
     }
 
@@ -285,14 +300,14 @@ impl Profile {
     }
 }
 
-fn stripe(construction: Construction) -> u32 {
+pub(crate) fn stripe(construction: Construction) -> u32 {
     match construction {
         Construction::Rfc5170 { group, .. } => group,
         _ => 1,
     }
 }
 
-fn depth(construction: Construction, k: u32, m: u32) -> u64 {
+pub(crate) fn depth(construction: Construction, k: u32, m: u32) -> u64 {
     let (k, m) = (u64::from(k), u64::from(m));
     match construction {
         Construction::Shift { modulus: 0 } => (k - 1) * (m - 1),
