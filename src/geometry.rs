@@ -196,7 +196,7 @@ const PAGE_ALIGNED_STEPS_MIN: u64 = 16_384;
 
 #[cfg(test)]
 mod tests {
-    use tanner_kernels::Profile;
+    use tanner_kernels::{CodeChoice, Profile};
 
     use super::Geometry;
 
@@ -224,6 +224,23 @@ mod tests {
                             || geometry.block_bytes(b) == 0)
                     );
                 }
+            }
+        }
+    }
+
+    /// A stripe is coded as a whole or not at all, so blocks and frames end where stripes do.
+    #[test]
+    fn rfc5170_blocks_are_whole_stripes_without_a_tail() {
+        for bytes in [0, 1, 69, 163_840, (1 << 20) + 1, 3 << 30, (1 << 32) + 1] {
+            let geometry =
+                Geometry::new(Profile::for_code(CodeChoice::Rfc5170, 10, 5, bytes).unwrap(), bytes);
+            let stripe = (geometry.profile().stripe() * geometry.profile().unit()) as u64;
+            assert!(geometry.block_bytes(10).is_multiple_of(stripe), "{bytes}");
+            assert_eq!(geometry.block_bytes(0), geometry.block_bytes(10).min(bytes));
+            for index in 0..geometry.frame_count() {
+                let range = geometry.parity_range(geometry.frame(index));
+                assert!(range.start.is_multiple_of(stripe) && range.end.is_multiple_of(stripe));
+                assert!(!geometry.is_kib_aligned() || range.start.is_multiple_of(1024));
             }
         }
     }

@@ -242,7 +242,7 @@ const SCREENED: [(u32, u32, u32, u64); 10] = [
 
 #[cfg(test)]
 mod tests {
-    use super::coupled;
+    use super::{CodeChoice, coupled};
     use crate::profile::{BLOCKS_MAX, Construction, Profile, ProfileError};
 
     fn profile(k: u64, m: u64) -> Profile {
@@ -287,6 +287,37 @@ mod tests {
         assert_eq!(all, ["tried", "proved", "proved", "screened", "estimated"]);
         let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
         assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
+    }
+
+    #[test]
+    fn a_code_that_was_asked_for_is_chosen_or_refused_by_name() {
+        let chosen = |code, k, m| Profile::for_code(code, k, m, 1 << 30).map(|profile| profile.code_name());
+        assert_eq!(chosen(CodeChoice::Auto, 10, 5), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Coupled, 10, 5), Ok("coupled"));
+        assert_eq!(chosen(CodeChoice::Shift, 24, 26), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Rfc5170, 24, 26), Ok("rfc5170"));
+        let refused = |code, k, m| match chosen(code, k, m) {
+            Err(ProfileError::UnsuitedCode { code, .. }) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(CodeChoice::Coupled, 10, 2), "coupled");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 2), "rfc5170");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 90), "rfc5170");
+        assert!(matches!(chosen(CodeChoice::Shift, 200, 200), Err(ProfileError::Depth { .. })));
+    }
+
+    /// Rows that all have an even number of data symbols never tell the data from its complement.
+    #[test]
+    fn rfc5170_has_odd_rows_wherever_all_data_may_be_lost() {
+        for k in 1..40 {
+            for m in 3..60 {
+                let Ok(profile) = Profile::for_code(CodeChoice::Rfc5170, k, m, 1 << 30) else { continue };
+                assert!(profile.threshold() >= profile.data() + 2);
+                let code = crate::Code::new(profile);
+                let odd = code.phases().iter().flatten().filter(|row| row.taps.len() % 2 == 1).count();
+                assert!(odd >= 24 || profile.threshold() > profile.parity(), "{k}+{m}: {odd} odd rows");
+            }
+        }
     }
 
     #[test]

@@ -353,7 +353,7 @@ fn is_prime(number: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Construction, DEPTH_MAX, Profile, ProfileError};
+    use super::{Construction, DEPTH_MAX, Profile, ProfileError, RFC5170_SEED_MAX};
 
     const SHIFT: Construction = Construction::Shift { modulus: 0 };
 
@@ -388,6 +388,37 @@ mod tests {
         }
         for steps in [0, 1, 17, 16] {
             assert!(matches!(new(10, 4, SHIFT, 64, steps), E::Frame { .. }), "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_rfc_5170_has_no_field_for_is_refused() {
+        use ProfileError as E;
+        let new = |k, m, n1, group, seed, steps| {
+            Profile::new(k, m, Construction::Rfc5170 { n1, group, seed }, 64, steps)
+        };
+        for n1 in [0, 1, 2, 11, u32::MAX] {
+            assert!(matches!(new(10, 5, n1, 16, 1, 1024), Err(E::Rfc5170Weight { .. })), "{n1}");
+        }
+        // Draws for a column with more ones than rows would never end.
+        assert!(matches!(new(10, 1, 4, 3, 1, 48), Err(E::Rfc5170Weight { rows: 3, .. })));
+        for group in [0, 32, u32::MAX] {
+            assert!(matches!(new(10, 5, 7, group, 1, 1024), Err(E::Group { .. })), "{group}");
+        }
+        // Nor would those for the second symbol of a row where there is but one.
+        assert!(matches!(new(1, 5, 3, 1, 1, 1024), Err(E::Group { .. })));
+        for seed in [0, (1 << 31) - 1, u64::MAX] {
+            assert!(matches!(new(10, 5, 7, 16, seed, 1024), Err(E::Seed { .. })), "{seed}");
+        }
+        for steps in [0, 16, 24, 1024] {
+            assert!(matches!(new(10, 5, 7, 24, 1, steps), Err(E::Frame { .. })), "{steps}");
+        }
+        for (k, m, n1, group) in [(4095, 1, 10, 31), (1, 4095, 10, 31), (2, 3, 3, 1), (1, 3, 3, 2)] {
+            let profile = new(k, m, n1, group, RFC5170_SEED_MAX, 16 * group).unwrap();
+            assert_eq!(
+                (profile.tail(), profile.stripe(), profile.depth() + 1),
+                (0, group as usize, group as usize)
+            );
         }
     }
 

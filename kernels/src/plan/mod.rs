@@ -77,7 +77,7 @@ impl DecodePlan {
         let period = code.phases().len();
         let dependent = Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() };
         if profile.stripe() > 1 {
-            // A stripe is all that there is to know about it.
+            // Nothing outside a stripe says anything about it.
             return Self::with_look_ahead(code, &system, profile.stripe(), 0).ok_or(dependent);
         }
         let chunk = CHUNK_STEPS_MIN.next_multiple_of(period);
