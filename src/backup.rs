@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tanner_kernels::{BlockSet, Codec, Profile};
+use tanner_kernels::{BlockSet, CodeChoice, Codec, Profile};
 use tanner_transports::{ObjectName, Put, Target, Transport, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -50,8 +50,10 @@ pub struct Backup<'a> {
 /// What blocks to make of a source.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// This many data and parity blocks, with the profile that suits the source.
+    /// This many data and parity blocks, with the profile of the code that suits the source.
     Blocks {
+        /// Which code, if not the one that suits the shape best.
+        code: CodeChoice,
         /// Data blocks (k).
         data: u64,
         /// Parity blocks (m).
@@ -106,7 +108,7 @@ impl Backup<'_> {
     ) -> Result<BackupReport, Error> {
         let source = Source::open(self.source, self.io)?;
         let profile = match self.shape {
-            Shape::Blocks { data, parity } => Profile::for_source(data, parity, source.bytes())?,
+            Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, source.bytes())?,
             Shape::Profile(profile) => profile,
         };
         if source.bytes() > Geometry::source_bytes_max(&profile) {

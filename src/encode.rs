@@ -68,14 +68,14 @@ impl Pass<'_> {
 
     fn plan(&self) -> Result<Plan, Error> {
         let profile = self.geometry.profile();
-        let (unit, depth) = (profile.unit(), profile.depth());
+        let (unit, depth, tail) = (profile.unit(), profile.depth(), profile.tail());
         // Chunks begin at phase 0 and, where pieces are hashed, at whole KiB.
         let multiple = Geometry::chunk_multiple(self.codec.code().phases().len());
         let frame = usize::try_from(self.geometry.frame_steps_max()).expect("frames hold 32 bits");
         let wanted = CHUNK_STEPS_MAX.next_multiple_of(multiple).min(frame);
         // Symbols below a cache line occur in sources so small that one chunk takes them whole.
         let least = if unit == 64 { multiple.min(frame) } else { frame };
-        let stream_bytes = |steps: usize| (depth + steps + depth) * unit;
+        let stream_bytes = |steps: usize| (depth + steps + tail) * unit;
         let needed = |steps, buffers| {
             let bytes = Arena::bytes_for(profile.blocks(), stream_bytes(steps)).map(|bytes| bytes * buffers);
             bytes.map_or(u64::MAX, |bytes| (bytes + profile.data() * depth * unit) as u64)
@@ -152,7 +152,7 @@ impl Pass<'_> {
 
         for Filled { chunk, mut buffer } in chunks {
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
-            let tail = if chunk.ends_frame() { depth } else { 0 };
+            let tail = if chunk.ends_frame() { profile.tail() } else { 0 };
             let parts = bound.split(
                 buffer.arena(),
                 depth,

@@ -70,6 +70,7 @@ impl Geometry {
             64 => 16,
             _ => 1,
         };
+        let multiple = common_multiple(multiple, profile.stripe()) as u64;
         Self { profile, source_bytes, steps: steps.next_multiple_of(multiple) }
     }
 
@@ -99,7 +100,7 @@ impl Geometry {
             let range = self.data_range(block);
             return range.end - range.start;
         }
-        (self.steps + self.frame_count() * self.profile.depth() as u64) * self.unit()
+        (self.steps + self.frame_count() * self.profile.tail() as u64) * self.unit()
     }
 
     /// Blocks without bytes, because the source ends before they begin: they need no store.
@@ -128,9 +129,9 @@ impl Geometry {
     /// Where the parity symbols of a frame, its tail included, lie in each parity block, in bytes.
     #[must_use]
     pub fn parity_range(&self, frame: Frame) -> Range<u64> {
-        let depth = self.profile.depth() as u64;
-        let start = frame.start + frame.index * depth;
-        start * self.unit()..(start + frame.steps + depth) * self.unit()
+        let tail = self.profile.tail() as u64;
+        let start = frame.start + frame.index * tail;
+        start * self.unit()..(start + frame.steps + tail) * self.unit()
     }
 
     /// How many frames there are.
@@ -176,15 +177,17 @@ impl Geometry {
     /// have passed: chunks are multiples of it.
     #[must_use]
     pub fn chunk_multiple(groups_of: usize) -> usize {
-        (1..=STEPS_PER_KIB)
-            .map(|times| times * groups_of)
-            .find(|steps| steps.is_multiple_of(STEPS_PER_KIB))
-            .expect("the last of them is")
+        common_multiple(STEPS_PER_KIB, groups_of)
     }
 
     fn unit(&self) -> u64 {
         self.profile.unit() as u64
     }
+}
+
+/// The least common multiple.
+fn common_multiple(a: usize, b: usize) -> usize {
+    (1..=a).map(|times| times * b).find(|multiple| multiple.is_multiple_of(a)).expect("the last of them is")
 }
 
 /// Steps of 64-byte symbols in a KiB.
@@ -193,7 +196,7 @@ const PAGE_ALIGNED_STEPS_MIN: u64 = 16_384;
 
 #[cfg(test)]
 mod tests {
-    use tanner_kernels::Profile;
+    use tanner_kernels::{CodeChoice, Profile};
 
     use super::Geometry;
 
@@ -221,6 +224,23 @@ mod tests {
                             || geometry.block_bytes(b) == 0)
                     );
                 }
+            }
+        }
+    }
+
+    /// A stripe is coded as a whole or not at all, so blocks and frames end where stripes do.
+    #[test]
+    fn rfc5170_blocks_are_whole_stripes_without_a_tail() {
+        for bytes in [0, 1, 69, 163_840, (1 << 20) + 1, 3 << 30, (1 << 32) + 1] {
+            let geometry =
+                Geometry::new(Profile::for_code(CodeChoice::Rfc5170, 10, 5, bytes).unwrap(), bytes);
+            let stripe = (geometry.profile().stripe() * geometry.profile().unit()) as u64;
+            assert!(geometry.block_bytes(10).is_multiple_of(stripe), "{bytes}");
+            assert_eq!(geometry.block_bytes(0), geometry.block_bytes(10).min(bytes));
+            for index in 0..geometry.frame_count() {
+                let range = geometry.parity_range(geometry.frame(index));
+                assert!(range.start.is_multiple_of(stripe) && range.end.is_multiple_of(stripe));
+                assert!(!geometry.is_kib_aligned() || range.start.is_multiple_of(1024));
             }
         }
     }

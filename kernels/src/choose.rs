@@ -1,7 +1,24 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
-use crate::profile::{Construction, Profile, ProfileError, TAPS_MAX, WEIGHT_MAX, check_shape};
+use crate::profile::{
+    Construction, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, WEIGHT_MAX, check_shape, depth,
+    stripe,
+};
+
+/// Which code to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CodeChoice {
+    /// The one that suits the shape best; never [`Self::Rfc5170`].
+    #[default]
+    Auto,
+    /// [`Construction::Shift`], whatever it costs.
+    Shift,
+    /// [`Construction::Coupled`], even where shift promises more.
+    Coupled,
+    /// [`Construction::Rfc5170`], so that other decoders can read the blocks.
+    Rfc5170,
+}
 
 impl Profile {
     /// The profile for a source of `bytes` bytes in `data` + `parity` blocks.
@@ -10,13 +27,32 @@ impl Profile {
     /// [`ProfileError::Shape`] if there are no data or parity blocks, or too many of both together;
     /// [`ProfileError::Unsuited`] if no code keeps a useful promise for the shape.
     pub fn for_source(data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
+        Self::for_code(CodeChoice::Auto, data, parity, bytes)
+    }
+
+    /// The profile for a source of `bytes` bytes in `data` + `parity` blocks by one code.
+    ///
+    /// # Errors
+    /// As [`Self::for_source`]; [`ProfileError::UnsuitedCode`] if this code keeps no useful promise for the shape,
+    /// [`ProfileError::Depth`] or [`ProfileError::Period`] if it would be too large.
+    pub fn for_code(code: CodeChoice, data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
         let (k, m) = check_shape(data, parity)?;
-        let unsuited = ProfileError::Unsuited { data: k, parity: m };
-        let construction = shift(k, m).or_else(|| coupled(k, m)).ok_or_else(|| unsuited.clone())?;
+        let unsuited = |code| ProfileError::UnsuitedCode { code, data: k, parity: m };
+        let (construction, unsuited) = match code {
+            CodeChoice::Auto => (
+                Some(shift(k, m)).filter(|&shift| is_cheap(shift, k, m)).or_else(|| coupled(k, m)),
+                ProfileError::Unsuited { data: k, parity: m },
+            ),
+            CodeChoice::Shift => (Some(shift(k, m)), unsuited("shift")),
+            CodeChoice::Coupled => (coupled(k, m), unsuited("coupled")),
+            CodeChoice::Rfc5170 => (rfc5170(k, m), unsuited("rfc5170")),
+        };
+        let construction = construction.ok_or_else(|| unsuited.clone())?;
         let unit = unit(data, bytes);
-        let depth = Self::new(data, parity, construction, unit, FRAME_STEPS_MAX)?.depth() as u64;
+        let longest = Self::new(data, parity, construction, unit, frame_steps(u64::MAX, 0, construction))?;
         let steps = bytes.div_ceil(data * u64::from(unit));
-        let profile = Self::new(data, parity, construction, unit, frame_steps(steps, depth))?;
+        let frame_steps = frame_steps(steps, longest.tail() as u64, construction);
+        let profile = Self::new(data, parity, construction, unit, frame_steps)?;
         // A code that needs all blocks protects from nothing.
         if profile.threshold() < profile.blocks() { Ok(profile) } else { Err(unsuited) }
     }
@@ -59,7 +95,8 @@ impl Profile {
                 let covers = |&(data, parity, q): &(u32, u32, u32)| k <= data && m <= parity && q == modulus;
                 if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
             }
-            construction => {
+            Construction::Rfc5170 { .. } => Evidence::Estimated,
+            construction @ Construction::Coupled { .. } => {
                 // The table first: it is asked far more often than the chooser's arithmetic is worth.
                 let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == (k, m))
                     && coupled(k, m) == Some(construction);
@@ -78,25 +115,27 @@ fn unit(data: u64, bytes: u64) -> u8 {
         .unwrap_or(1)
 }
 
-/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille.
-fn frame_steps(steps: u64, depth: u64) -> u32 {
-    let least = (512 * depth).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
+/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille; whole stripes.
+fn frame_steps(steps: u64, tail: u64, construction: Construction) -> u32 {
+    let least = (512 * tail).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
     let wanted = (steps / 16).next_power_of_two();
-    u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("at most FRAME_STEPS_MAX")
+    let frame_steps = u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("FRAME_STEPS_MAX");
+    let multiple = FRAME_STEPS_MULTIPLE * stripe(construction);
+    frame_steps / multiple * multiple
 }
 
-/// The shift code where it is cheap: few parity blocks or few data blocks, and a window of k·(D+1) symbols that
-/// stays in the second-level cache (or, for the fewest parity blocks, where a coupled code would promise nothing).
-fn shift(k: u32, m: u32) -> Option<Construction> {
-    if m.min(k) > SHIFT_MAX {
-        return None;
-    }
+/// The shift code with the least delays that are sure to restore from any k blocks.
+fn shift(k: u32, m: u32) -> Construction {
     let certified = SHIFT_MDS.iter().filter(|&&(data, parity, _)| k <= data && m <= parity);
-    let modulus = certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0);
-    let depth = if modulus > 0 { u64::from(modulus) - 1 } else { u64::from(k - 1) * u64::from(m - 1) };
-    let window_bytes = u64::from(k) * (depth + 1) * 64;
+    Construction::Shift { modulus: certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0) }
+}
+
+/// The shift code is cheap with few parity blocks or few data blocks, and a window of k·(D+1) symbols that stays in
+/// the second-level cache (or, for the fewest parity blocks, where a coupled code would promise nothing).
+fn is_cheap(shift: Construction, k: u32, m: u32) -> bool {
+    let window_bytes = u64::from(k) * (depth(shift, k, m) + 1) * 64;
     let window_bytes_max = if m <= 4 { SHIFT_WINDOW_BYTES_FEW_PARITY } else { SHIFT_WINDOW_BYTES };
-    (window_bytes <= window_bytes_max).then_some(Construction::Shift { modulus })
+    m.min(k) <= SHIFT_MAX && window_bytes <= window_bytes_max
 }
 
 /// N1 grows with k, so that windows without a lost symbol leave enough equations; P is what one surplus block
@@ -118,6 +157,31 @@ fn coupled(k: u32, m: u32) -> Option<Construction> {
     Some(Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed })
 }
 
+/// N1 as large as RFC 5170 has it and odd, for the last parity symbol of an even one is always zero; G as large as pads
+/// blocks by hardly more than they are padded anyway. With all data blocks lost, rows of even weight cannot tell
+/// the data from its complement: where that may happen, enough rows must be odd.
+fn rfc5170(k: u32, m: u32) -> Option<Construction> {
+    let (group, seed) = (24, 1);
+    let odd_rows = |n1: u32| {
+        // Weights differ by at most one, and light rows are filled to two.
+        let (weight, heavier) = (n1 * k / m, n1 * k % m * group);
+        match weight {
+            0 | 1 => 0,
+            weight if weight % 2 == 1 => m * group - heavier,
+            _ => heavier,
+        }
+    };
+    let n1 = [9, 7, 5].into_iter().find(|&n1| m < k + RFC5170_SURPLUS_MIN || odd_rows(n1) >= group)?;
+    Some(Construction::Rfc5170 { n1, group, seed })
+}
+
+/// How many blocks more than k the RFC's code needs, by estimate: its N1 ends at 10, so wide shapes need more.
+pub(crate) fn rfc5170_surplus(k: u32, m: u32, n1: u32) -> u32 {
+    // A float that is too large becomes the largest number: all blocks, then.
+    let wanted = (load_factor(k, m, n1) / LOAD_FACTOR_MAX).ceil() as u32;
+    wanted.clamp(RFC5170_SURPLUS_MIN, m.max(RFC5170_SURPLUS_MIN))
+}
+
 /// The share of equations that empty windows cost, relative to the one surplus block, in the worst case over
 /// the number d of lost data blocks (1 or more is hopeless): with m−1−d parity blocks lost besides, a share
 /// f of the windows is closed, and a row misses all lost blocks with probability q.
@@ -136,6 +200,7 @@ fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
     worst
 }
 
+const RFC5170_SURPLUS_MIN: u32 = 2;
 const STEPS_MIN: u64 = 256;
 const FRAME_STEPS_MAX: u32 = 65_536;
 const SHIFT_MAX: u32 = 10;
@@ -177,7 +242,7 @@ const SCREENED: [(u32, u32, u32, u64); 10] = [
 
 #[cfg(test)]
 mod tests {
-    use super::coupled;
+    use super::{CodeChoice, coupled};
     use crate::profile::{BLOCKS_MAX, Construction, Profile, ProfileError};
 
     fn profile(k: u64, m: u64) -> Profile {
@@ -188,7 +253,7 @@ mod tests {
     fn measured_shapes_get_the_parameters_they_were_measured_with() {
         let shift = |k, m| match profile(k, m).construction() {
             Construction::Shift { modulus } => Some(modulus),
-            Construction::Coupled { .. } => None,
+            _ => None,
         };
         for (k, m, q) in
             [(10, 4, 11), (10, 5, 11), (17, 3, 17), (3, 7, 7), (20, 4, 23), (16, 8, 17), (20, 10, 0)]
@@ -197,7 +262,7 @@ mod tests {
         }
         let parameters = |k, m| match coupled(k, m).unwrap() {
             Construction::Coupled { n1, period, depth, seed } => (n1, period, depth, seed),
-            Construction::Shift { .. } => unreachable!(),
+            _ => unreachable!(),
         };
         for (k, m, expected) in [
             (16, 11, (8, 32, 31, 1)),
@@ -222,6 +287,37 @@ mod tests {
         assert_eq!(all, ["tried", "proved", "proved", "screened", "estimated"]);
         let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
         assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
+    }
+
+    #[test]
+    fn a_code_that_was_asked_for_is_chosen_or_refused_by_name() {
+        let chosen = |code, k, m| Profile::for_code(code, k, m, 1 << 30).map(|profile| profile.code_name());
+        assert_eq!(chosen(CodeChoice::Auto, 10, 5), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Coupled, 10, 5), Ok("coupled"));
+        assert_eq!(chosen(CodeChoice::Shift, 24, 26), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Rfc5170, 24, 26), Ok("rfc5170"));
+        let refused = |code, k, m| match chosen(code, k, m) {
+            Err(ProfileError::UnsuitedCode { code, .. }) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(CodeChoice::Coupled, 10, 2), "coupled");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 2), "rfc5170");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 90), "rfc5170");
+        assert!(matches!(chosen(CodeChoice::Shift, 200, 200), Err(ProfileError::Depth { .. })));
+    }
+
+    /// Rows that all have an even number of data symbols never tell the data from its complement.
+    #[test]
+    fn rfc5170_has_odd_rows_wherever_all_data_may_be_lost() {
+        for k in 1..40 {
+            for m in 3..60 {
+                let Ok(profile) = Profile::for_code(CodeChoice::Rfc5170, k, m, 1 << 30) else { continue };
+                assert!(profile.threshold() >= profile.data() + 2);
+                let code = crate::Code::new(profile);
+                let odd = code.phases().iter().flatten().filter(|row| row.taps.len() % 2 == 1).count();
+                assert!(odd >= 24 || profile.threshold() > profile.parity(), "{k}+{m}: {odd} odd rows");
+            }
+        }
     }
 
     #[test]

@@ -167,14 +167,14 @@ impl Codec {
     /// Bytes of each data block of a source of `source_bytes` bytes; the last ones may be shorter or empty.
     #[must_use]
     pub fn data_bytes(&self, source_bytes: usize) -> usize {
-        source_bytes.div_ceil(self.profile().data() * self.profile().unit()) * self.profile().unit()
+        self.steps(source_bytes.div_ceil(self.profile().data())) * self.profile().unit()
     }
 
     /// Bytes of each parity block beside data blocks of `data_bytes` bytes: as many and, for each frame, a tail.
     #[must_use]
     pub fn parity_bytes(&self, data_bytes: usize) -> usize {
-        let frames = self.frames(data_bytes.div_ceil(self.profile().unit()));
-        frames.map(|frame| frame.parity.len()).sum::<usize>() * self.profile().unit()
+        let steps = self.frames(self.steps(data_bytes)).map(|frame| frame.parity.len());
+        steps.sum::<usize>() * self.profile().unit()
     }
 
     /// The data blocks of a source that is in memory as a whole, where they are.
@@ -185,9 +185,14 @@ impl Codec {
         (0..data).map(|block| &source[at(block)..at(block + 1)]).collect()
     }
 
+    /// Steps of data blocks of so many bytes (L): whole symbols and whole stripes.
+    pub(crate) fn steps(&self, data_bytes: usize) -> usize {
+        data_bytes.div_ceil(self.profile().unit()).next_multiple_of(self.profile().stripe())
+    }
+
     /// The frames of blocks of `steps` steps.
     pub(crate) fn frames(&self, steps: usize) -> impl Iterator<Item = FrameSteps> + use<> {
-        let (full, tail) = (self.profile().frame_steps(), self.profile().depth());
+        let (full, tail) = (self.profile().frame_steps(), self.profile().tail());
         let full = usize::try_from(full).expect("a 32-bit number");
         (0..steps).step_by(full).enumerate().map(move |(index, start)| {
             let end = (start + full).min(steps);

@@ -27,7 +27,7 @@ impl Codec {
         self.check_blocks(data, parity.iter().map(|block| block.len()))?;
         let unit = self.profile().unit();
         let mut rest = reborrow(parity);
-        for frame in self.frames(data[0].len().div_ceil(unit)) {
+        for frame in self.frames(self.steps(data[0].len())) {
             let data: Vec<&[u8]> = data.iter().map(|block| frame.of_data(block, unit)).collect();
             FrameEncoder { codec: self, data: &data }.encode(split_off(&mut rest, frame.parity.len() * unit));
         }
@@ -52,7 +52,7 @@ impl Codec {
     pub fn verify(&self, data: &[&[u8]], parity: &[&[u8]]) -> Result<(), BlockError> {
         self.check_blocks(data, parity.iter().map(|block| block.len()))?;
         let unit = self.profile().unit();
-        for frame in self.frames(data[0].len().div_ceil(unit)) {
+        for frame in self.frames(self.steps(data[0].len())) {
             let data: Vec<&[u8]> = data.iter().map(|block| frame.of_data(block, unit)).collect();
             let mut wrong = Ok(());
             let encoder = FrameEncoder { codec: self, data: &data };
@@ -204,8 +204,8 @@ pub struct StreamEncoder<'a> {
 }
 
 impl StreamEncoder<'_> {
-    /// Encodes the next bytes of every data block, equally many and whole symbols; appends to each parity block
-    /// what they determine.
+    /// Encodes the next bytes of every data block, equally many and whole symbols (whole stripes, if the code has
+    /// such); appends to each parity block what they determine.
     ///
     /// # Errors
     /// If there are more or fewer blocks than the profile has, or the chunk is not whole symbols or not equally
@@ -214,7 +214,7 @@ impl StreamEncoder<'_> {
         let profile = *self.codec.profile();
         self.codec.check_count("data", profile.data(), chunk.len())?;
         self.codec.check_count("parity", profile.parity(), parity.len())?;
-        let wanted = chunk[0].len().next_multiple_of(profile.unit());
+        let wanted = chunk[0].len().next_multiple_of(profile.unit() * profile.stripe());
         if let Some(block) = chunk.iter().position(|bytes| bytes.len() != wanted) {
             return Err(BlockError::Length { block, wanted, got: chunk[block].len() });
         }
@@ -243,7 +243,7 @@ impl StreamEncoder<'_> {
     /// Ends the frame with D steps of zeros.
     fn close(&mut self, parity: &mut [Vec<u8>]) {
         let empty: Vec<&[u8]> = vec![&[]; self.history.len()];
-        let tail = self.codec.profile().depth();
+        let tail = self.codec.profile().tail();
         for start in (0..tail).step_by(self.codec.tile_steps()) {
             self.tile(&empty, self.codec.tile_steps().min(tail - start), parity);
         }

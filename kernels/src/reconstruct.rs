@@ -25,8 +25,7 @@ impl Codec {
         data_bytes: usize,
     ) -> Result<(), BlockError> {
         let unit = self.profile().unit();
-        let steps = data_bytes.div_ceil(unit);
-        self.reconstruct_steps(blocks, lost, data_bytes, 0..steps)
+        self.reconstruct_steps(blocks, lost, data_bytes, 0..data_bytes.div_ceil(unit))
     }
 
     /// As [`Codec::reconstruct`], but only bytes `range` of each lost block, and what of their frames lies around
@@ -122,7 +121,7 @@ impl Codec {
         }
         let mut rest: Vec<&mut [u8]> = outputs.into_iter().map(|(_, bytes)| bytes).collect();
         let mut jobs = Vec::new();
-        for frame in self.frames(data_bytes.div_ceil(unit)) {
+        for frame in self.frames(self.steps(data_bytes)) {
             let outputs = split_off(&mut rest, frame.data.len() * unit);
             if frame.data.start < steps.end && steps.start < frame.data.end {
                 jobs.push((frame, outputs));

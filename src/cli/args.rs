@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tanner_kernels::CodeChoice;
 
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
@@ -64,6 +65,11 @@ pub(super) struct BackupArgs {
     #[arg(short = 'm', long, default_value_t = 5, value_name = "M")]
     pub(super) parity: u64,
 
+    /// The code that makes the parity: auto is shift or coupled, whichever suits the numbers; rfc5170 is for
+    /// whoever wants to read the blocks with another decoder, and promises less
+    #[arg(long, value_enum, default_value_t, value_name = "CODE")]
+    pub(super) code: Code,
+
     /// How to read the file
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub(super) io: IoMode,
@@ -119,6 +125,31 @@ pub(super) struct ResourceArgs {
     /// Memory to stay within, whatever the size of the file
     #[arg(long, default_value_t = ByteSize(MEMORY_BYTES_DEFAULT), env = "TANNER_MEMORY", value_name = "SIZE")]
     pub(super) memory: ByteSize,
+}
+
+/// Which code makes the parity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(super) enum Code {
+    /// Shift or coupled, whichever suits the numbers of blocks.
+    #[default]
+    Auto,
+    /// Any k blocks restore; slow with many parity blocks.
+    Shift,
+    /// For many parity blocks.
+    Coupled,
+    /// LDPC-Staircase as other decoders know it.
+    Rfc5170,
+}
+
+impl From<Code> for CodeChoice {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Auto => Self::Auto,
+            Code::Shift => Self::Shift,
+            Code::Coupled => Self::Coupled,
+            Code::Rfc5170 => Self::Rfc5170,
+        }
+    }
 }
 
 /// How progress is shown.

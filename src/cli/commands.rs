@@ -29,7 +29,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let backup = Backup {
         source: &args.file,
         io: args.io,
-        shape: Shape::Blocks { data: args.data, parity: args.parity },
+        shape: Shape::Blocks { code: args.code.into(), data: args.data, parity: args.parity },
         stores,
         policy: &Even,
         id: BackupId::random(),

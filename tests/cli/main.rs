@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
 mod changing;
+mod codes;
 mod exit_codes;
 mod failing_stores;
 mod harness;

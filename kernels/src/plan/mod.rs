@@ -75,6 +75,11 @@ impl DecodePlan {
             return Ok(Self { roles: Vec::new(), programs: Vec::new() });
         }
         let period = code.phases().len();
+        let dependent = Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() };
+        if profile.stripe() > 1 {
+            // Nothing outside a stripe says anything about it.
+            return Self::with_look_ahead(code, &system, profile.stripe(), 0).ok_or(dependent);
+        }
         let chunk = CHUNK_STEPS_MIN.next_multiple_of(period);
         let unknowns_max = UNKNOWNS_MAX.max(system.lost.len() * (chunk + 2 * LOOK_AHEAD_MIN));
         // A longer look-ahead solves more patterns and costs more planning.
@@ -86,7 +91,7 @@ impl DecodePlan {
             }
             look_ahead *= 2;
             if system.lost.len() * (chunk + look_ahead) > unknowns_max {
-                return Err(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() });
+                return Err(dependent);
             }
         }
     }

@@ -61,15 +61,16 @@ impl Windows<'_> {
         self.open.iter_mut().for_each(|term| term.symbol -= 1);
         let mut equations = Vec::new();
         for row in &self.code.phases()[phase] {
-            let parity = Term { block: data + row.parity, symbol: 0 };
+            if !row.chained {
+                self.open.clear();
+            }
             let back = |delay: usize| -i32::try_from(delay).expect("capped by DEPTH_MAX");
+            let parity = Term { block: data + row.parity, symbol: back(row.back) };
             self.open.extend(row.taps.iter().map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
             if self.live.contains(parity.block) {
                 self.open.push(parity);
                 equations.push(self.close());
-                self.open.extend(self.code.is_chained().then_some(parity));
-            } else if !self.code.is_chained() {
-                self.open.clear();
+                self.open.push(parity);
             }
         }
         equations
