@@ -125,12 +125,17 @@ impl Geometry {
         at(steps.start)..at(steps.end)
     }
 
-    /// Where the parity symbols of a frame, its tail included, lie in each parity block, in bytes.
+    /// Where the steps `steps` of a frame lie in block `block` as it is stored, in bytes, cut off where the frame or
+    /// the block ends. A parity block's frame ends D steps after the data's.
     #[must_use]
-    pub fn parity_range(&self, frame: Frame) -> Range<u64> {
+    pub fn stored_steps(&self, block: usize, frame: Frame, steps: Range<u64>) -> Range<u64> {
         let depth = self.profile.depth() as u64;
-        let start = frame.start + frame.index * depth;
-        start * self.unit()..(start + frame.steps + depth) * self.unit()
+        let (start, most) = match block < self.profile.data() {
+            true => (frame.start, frame.steps),
+            false => (frame.start + frame.index * depth, frame.steps + depth),
+        };
+        let at = |step: u64| ((start + step.min(most)) * self.unit()).min(self.block_bytes(block));
+        at(steps.start)..at(steps.end)
     }
 
     /// How many frames there are.
@@ -242,7 +247,7 @@ mod tests {
                 assert!(chunk.steps > 0);
                 next += chunk.steps;
                 if chunk.ends_frame() {
-                    let range = geometry.parity_range(chunk.frame);
+                    let range = geometry.stored_steps(10, chunk.frame, 0..u64::MAX);
                     assert_eq!(range.start, parity_end);
                     parity_end = range.end;
                 }
