@@ -65,13 +65,15 @@ fn lost_damaged_and_cut_blocks_come_back_as_they_were() {
 
 #[test]
 fn small_files_are_repaired() {
-    for (bytes, shape, k) in
-        [(0, "-k 4 -m 2", 4), (1, "-k 10 -m 5", 10), (5_000, "-k 3 -m 7", 3), (70_001, "-k 12 -m 12", 12)]
-    {
+    for (bytes, shape, k) in [(1, "-k 10 -m 5", 10), (5_000, "-k 3 -m 7", 3), (70_001, "-k 12 -m 12", 12)] {
         let stored = Stored::new(bytes, shape, 3);
         stored.is_mended("", || stored.lose([0, k]));
         stored.is_mended("--quick", || stored.lose([k + 1]));
     }
+    // Blocks without bytes are always known, and missed by nobody.
+    let empty = Stored::new(0, "-k 4 -m 2", 3);
+    empty.lose([0, 4]);
+    empty.on("repair").run().expect(0).err_has("nothing to repair");
 }
 
 #[test]
