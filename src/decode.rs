@@ -36,6 +36,9 @@ pub(crate) trait Ends: Sync {
     /// Frames that may be worked on at a time. With one, the outputs come in order.
     fn frames_at_once(&self) -> usize;
 
+    /// Bytes that the inputs of a frame hold in memory besides the arena.
+    fn inputs_bytes(&self) -> u64;
+
     /// Results of no frame.
     fn fresh(&self) -> Self::Results;
 
@@ -132,7 +135,8 @@ impl Shared {
         let arena_bytes =
             Arena::bytes_for(streams, stream_bytes(least)).map_or(u64::MAX, |bytes| bytes as u64);
         let needed = |workers: usize| {
-            arena_bytes.saturating_mul(workers as u64).saturating_add(plan.memory_bytes() as u64)
+            let each = arena_bytes.saturating_add(pass.ends.inputs_bytes());
+            each.saturating_mul(workers as u64).saturating_add(plan.memory_bytes() as u64)
         };
         let allowed = pass.resources.buffer_bytes(pass.codec);
         let threads =

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::{Buf, Bytes};
 use futures_util::TryStreamExt;
 use tanner_kernels::Reads;
-use tanner_transports::{ByteStream, ObjectName, Transport, TransportError};
+use tanner_transports::{ByteStream, ObjectName, PIECE_BYTES_MAX, Transport, TransportError};
 
 use crate::decode::Failure;
 use crate::error::Error;
@@ -49,6 +49,11 @@ pub(crate) struct RangeReader {
 }
 
 impl RangeReader {
+    /// Bytes that a reader of a block of `bytes` bytes holds.
+    pub(crate) fn holds(bytes: u64) -> u64 {
+        bytes.min(PIECE_BYTES_MAX as u64)
+    }
+
     pub(crate) fn new(pieces: ByteStream) -> Self {
         Self { pieces, piece: Bytes::new() }
     }
@@ -117,6 +122,11 @@ pub(crate) struct SymbolReader {
 }
 
 impl SymbolReader {
+    /// Bytes that a reader of a block of `bytes` bytes holds.
+    pub(crate) fn holds(bytes: u64) -> u64 {
+        bytes.min(REQUEST_BYTES)
+    }
+
     async fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), TransportError> {
         let to = from + into.len() as u64;
         loop {

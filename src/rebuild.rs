@@ -170,6 +170,14 @@ impl Ends for Hashed<'_> {
         1
     }
 
+    fn inputs_bytes(&self) -> u64 {
+        let holds = |(&block, (_, spans)): (&usize, &(usize, Option<Arc<Spans>>))| {
+            let bytes = self.rebuild.found.manifest.geometry.block_bytes(block);
+            if spans.is_some() { SymbolReader::holds(bytes) } else { RangeReader::holds(bytes) }
+        };
+        self.sources.blocks.iter().map(holds).sum()
+    }
+
     fn fresh(&self) {}
 
     fn join((): &mut (), (): ()) {}

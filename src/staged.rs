@@ -83,6 +83,8 @@ pub(crate) struct IntoStaged<'a> {
     pub(crate) staged: &'a File,
     /// The blocks that are decoded.
     pub(crate) lost: Vec<usize>,
+    /// How many parity blocks that takes.
+    pub(crate) parity: u64,
     /// The hash of the whole source, for branches.
     pub(crate) source: &'a PieceHasher,
     pub(crate) threads: usize,
@@ -102,6 +104,11 @@ impl Ends for IntoStaged<'_> {
 
     fn frames_at_once(&self) -> usize {
         self.threads
+    }
+
+    fn inputs_bytes(&self) -> u64 {
+        let geometry = &self.found.manifest.geometry;
+        self.parity * RangeReader::holds(geometry.block_bytes(geometry.profile().data()))
     }
 
     fn fresh(&self) -> Vec<Restored> {
