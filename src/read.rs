@@ -195,8 +195,8 @@ mod tests {
     #[test]
     fn neighbours_are_read_as_one() {
         assert_eq!(spans(&[1, 2, 5, 31], 0), Some(vec![64..192, 320..384, 1984..2048]));
-        assert_eq!(spans(&[1, 2, 5, 31], 128), Some(vec![64..192, 320..384, 1984..2048]));
-        assert_eq!(spans(&[1, 2, 5, 31], 192), Some(vec![64..384, 1984..2048]));
+        assert_eq!(spans(&[1, 2, 5, 31], 127), Some(vec![64..192, 320..384, 1984..2048]));
+        assert_eq!(spans(&[1, 2, 5, 31], 128), Some(vec![64..384, 1984..2048]));
         assert_eq!(spans(&[1, 2, 5, 31], 4096), None);
         assert_eq!(spans(&(0..32).collect::<Vec<_>>(), 0), None);
         assert_eq!(spans(&(0..31).collect::<Vec<_>>(), 64), None);

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use tanner_kernels::{BlockSet, DecodePlan, Role};
+use tanner_kernels::{BlockSet, DecodePlan};
 use tokio::runtime::Handle;
 
 use crate::decode::{DecodePass, Failure, outputs};
@@ -158,14 +158,11 @@ impl Restore<'_> {
     /// Decodes the lost data blocks and returns their parts of the source's hash. `None` if a parity block turned
     /// out not to be what it was when it verified; it is not used again then.
     fn decode(&mut self, plan: &DecodePlan, source: &PieceHasher) -> Result<Option<Vec<PieceHasher>>, Error> {
-        let data = self.found.manifest.geometry.profile().data();
-        let is_parity = |role: &&Role| matches!(role, Role::Input(block) if *block >= data);
         let ends = IntoStaged {
             found: self.found,
             stores: &self.stores,
             staged: self.staged,
             lost: outputs(plan).collect(),
-            parity: plan.roles().iter().filter(is_parity).count() as u64,
             source,
             threads: self.resources.thread_count(),
             io: self.io,
@@ -198,6 +195,7 @@ impl Restore<'_> {
             }
         }
         // All inputs verified once, so some store answers differently now. Find out which.
+        let data = self.found.manifest.geometry.profile().data();
         let inputs: Vec<usize> = self.verified.iter().filter(|&block| block >= data).collect();
         inputs.iter().for_each(|&block| self.verified.remove(block));
         let again = self.fetch_all(inputs.clone(), || (), |_, _, _, ()| Ok(()))?;

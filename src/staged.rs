@@ -83,8 +83,6 @@ pub(crate) struct IntoStaged<'a> {
     pub(crate) staged: &'a File,
     /// The blocks that are decoded.
     pub(crate) lost: Vec<usize>,
-    /// How many parity blocks that takes.
-    pub(crate) parity: u64,
     /// The hash of the whole source, for branches.
     pub(crate) source: &'a PieceHasher,
     pub(crate) threads: usize,
@@ -106,9 +104,9 @@ impl Ends for IntoStaged<'_> {
         self.threads
     }
 
+    /// A piece of each parity input is not counted: that would refuse small restores that do well with less.
     fn inputs_bytes(&self) -> u64 {
-        let geometry = &self.found.manifest.geometry;
-        self.parity * RangeReader::holds(geometry.block_bytes(geometry.profile().data()))
+        0
     }
 
     fn fresh(&self) -> Vec<Restored> {

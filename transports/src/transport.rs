@@ -125,7 +125,7 @@ pub struct Capabilities {
     pub ranges: bool,
     /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
     pub list: bool,
-    /// Two ranges of [`get_ranges`](Transport::get_ranges) with fewer bytes than this between them cost less as one:
+    /// Two ranges of [`get_ranges`](Transport::get_ranges) with at most this many bytes between them cost less as one:
     /// what a range costs of its own, in bytes of reading.
     pub range_gap_bytes: u64,
     /// Bytes of the largest object, if the store has a limit of its own. A longer put is `Full`.
