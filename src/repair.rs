@@ -131,12 +131,13 @@ impl Repair {
             bytes_read.fetch_add(progress.get().0, Ordering::Relaxed);
             health
         };
-        if health.blocks_survivable.is_some() {
-            return Ok(health);
-        }
+        if health.blocks_survivable.is_some() { Ok(health) } else { Err(self.not_recoverable(&health)) }
+    }
+
+    fn not_recoverable(&self, health: &Health) -> Error {
         let (id, good) = (self.found.manifest.id, health.good.len());
         let missing = self.found.codec.profile().threshold().saturating_sub(good).max(1);
-        Err(Error::NotRecoverable { id, good, missing, damages: health.damages })
+        Error::NotRecoverable { id, good, missing, damages: health.damages.clone() }
     }
 
     /// How to rebuild what no store has a good copy of.
@@ -148,7 +149,7 @@ impl Repair {
         }
         let (found, held) = (self.found.clone(), health.held.clone());
         let sources = blocking(move || Sources::choose(&found, &held, &lost)).await;
-        Ok(Some(Arc::new(sources.expect("whoever can restore the file can rebuild the rest"))))
+        sources.map(|sources| Some(Arc::new(sources))).map_err(|_| self.not_recoverable(health))
     }
 
     fn report(&self, health: &Health, sources: Option<&Sources>, bytes_read: &AtomicU64) -> RepairReport {

@@ -161,6 +161,32 @@ fn a_lost_block_comes_back_from_as_many_blocks_as_there_are_data() {
 }
 
 #[test]
+fn wide_shapes_are_repaired() {
+    for (k, m) in [(1000, 200), (200, 1000), (600, 4)] {
+        let stored = Stored::of(k, m, 40);
+        let (data, n) = (k as usize, stored.blocks.len());
+        for lost in [&[7][..], &[data + 1], &[0, data / 2, data, n - 1]] {
+            stored.repairs(lost, lost, Level::fastest());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    /// Exactly k blocks are a bonus of the coupled code; but whoever can restore the file can rebuild the rest.
+    #[test]
+    fn what_can_be_decoded_can_be_repaired(lost in subsequence((0..24).collect::<Vec<_>>(), 12), steps in 1_usize..150) {
+        let stored = Stored::of(12, 12, steps);
+        let mut live = BlockSet::all(24);
+        lost.iter().for_each(|&block| live.remove(block));
+        if stored.codec.decoder(&live).is_ok() {
+            stored.repairs(&lost, &lost, Level::fastest());
+        }
+    }
+}
+
+#[test]
 fn what_is_not_determined_is_refused() {
     let stored = Stored::of(10, 5, 100);
     let lost: Vec<usize> = (0..6).collect();

@@ -86,7 +86,9 @@ impl DecodePlan {
             return Ok(Self { roles: Vec::new(), programs: Vec::new() });
         }
         let chunk = chunk_steps(code);
-        let unknowns_max = UNKNOWNS_MAX.max(system.lost.len() * (chunk + 2 * LOOK_AHEAD_MIN));
+        // Wanted parity follows from the data: it makes no pattern harder.
+        let data_lost = system.lost.partition_point(|&block| block < profile.data());
+        let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
         // A longer look-ahead solves more patterns and costs more planning.
         let first = LOOK_AHEAD_MIN.max(if code.is_chained() { 0 } else { 2 * system.depth });
         let mut look_ahead = first;
@@ -95,7 +97,7 @@ impl DecodePlan {
                 return Ok(plan);
             }
             look_ahead *= 2;
-            if system.lost.len() * (chunk + look_ahead) > unknowns_max {
+            if data_lost.max(1) * (chunk + look_ahead) > unknowns_max {
                 return Err(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() });
             }
         }
