@@ -94,17 +94,6 @@ impl Pass<'_> {
         Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers })
     }
 
-    /// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
-    fn hand_over(&self, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
-        while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
-            // A store may hang for ever; whoever stops the run must not.
-            self.stop.check()?;
-            std::thread::sleep(FULL_STORE_WAIT);
-            slice = back;
-        }
-        Ok(())
-    }
-
     /// Fills chunk after chunk. Each source byte is read here, once.
     fn read(&self, pool: &Pool, chunk_steps: u64, filled: &SyncSender<Filled>) -> Result<(), Error> {
         let profile = self.geometry.profile();
@@ -188,7 +177,7 @@ impl Pass<'_> {
                 source.join(branch);
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
-                    self.hand_over(&sinks[block], slice)?;
+                    hand_over(self.stop, &sinks[block], slice)?;
                 }
             }
             (self.progress)(data_bytes);
@@ -200,6 +189,17 @@ impl Pass<'_> {
             source: source.finish().ok_or_else(incomplete)?,
         })
     }
+}
+
+/// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
+pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
+    while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
+        // A store may hang for ever; whoever stops the run must not.
+        stop.check()?;
+        std::thread::sleep(FULL_STORE_WAIT);
+        slice = back;
+    }
+    Ok(())
 }
 
 /// 256 KiB of each block: enough for one write, little enough for the third-level cache.

@@ -126,12 +126,17 @@ impl Geometry {
         at(steps.start)..at(steps.end)
     }
 
-    /// Where the parity symbols of a frame, its tail included, lie in each parity block, in bytes.
+    /// Where the steps `steps` of a frame lie in block `block` as it is stored, in bytes, cut off where the frame or
+    /// the block ends. A parity block's frame ends with its tail.
     #[must_use]
-    pub fn parity_range(&self, frame: Frame) -> Range<u64> {
+    pub fn stored_steps(&self, block: usize, frame: Frame, steps: Range<u64>) -> Range<u64> {
         let tail = self.profile.tail() as u64;
-        let start = frame.start + frame.index * tail;
-        start * self.unit()..(start + frame.steps + tail) * self.unit()
+        let (start, most) = match block < self.profile.data() {
+            true => (frame.start, frame.steps),
+            false => (frame.start + frame.index * tail, frame.steps + tail),
+        };
+        let at = |step: u64| ((start + step.min(most)) * self.unit()).min(self.block_bytes(block));
+        at(steps.start)..at(steps.end)
     }
 
     /// How many frames there are.
@@ -238,7 +243,8 @@ mod tests {
             assert!(geometry.block_bytes(10).is_multiple_of(stripe), "{bytes}");
             assert_eq!(geometry.block_bytes(0), geometry.block_bytes(10).min(bytes));
             for index in 0..geometry.frame_count() {
-                let range = geometry.parity_range(geometry.frame(index));
+                let frame = geometry.frame(index);
+                let range = geometry.stored_steps(10, frame, 0..frame.steps);
                 assert!(range.start.is_multiple_of(stripe) && range.end.is_multiple_of(stripe));
                 assert!(!geometry.is_kib_aligned() || range.start.is_multiple_of(1024));
             }
@@ -262,7 +268,7 @@ mod tests {
                 assert!(chunk.steps > 0);
                 next += chunk.steps;
                 if chunk.ends_frame() {
-                    let range = geometry.parity_range(chunk.frame);
+                    let range = geometry.stored_steps(10, chunk.frame, 0..u64::MAX);
                     assert_eq!(range.start, parity_end);
                     parity_end = range.end;
                 }

@@ -46,6 +46,8 @@ pub(super) enum Command {
     Show(FindArgs),
     /// Read and check every block of a backup; changes nothing
     Verify(FindArgs),
+    /// Rebuild what is lost or damaged of a backup, and put it in its place
+    Repair(RepairArgs),
 }
 
 #[derive(Args, Debug)]
@@ -117,6 +119,32 @@ pub(super) struct FindArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct RepairArgs {
+    /// The backup's id
+    pub(super) id: String,
+
+    /// A store; repeat for more
+    #[arg(long = "from", value_name = "URL")]
+    pub(super) from: Vec<String>,
+
+    /// A store for the rebuilt blocks; repeat for more. Without it a damaged block is replaced where it is, and a
+    /// lost one goes to the store with fewest blocks
+    #[arg(long = "to", value_name = "URL")]
+    pub(super) to: Vec<String>,
+
+    /// Say what is wrong and what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+
+    /// Trust the blocks that are there instead of reading them all first; what is rebuilt is checked all the same
+    #[arg(long)]
+    pub(super) quick: bool,
+
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ResourceArgs {
     /// Threads of computation; 0 means one for each core
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024), env = "TANNER_THREADS", value_name = "N")]
@@ -181,7 +209,8 @@ Exit codes:
     0  done: a backup is at full redundancy, a check found nothing wrong, a restored file is right
     1  failed for another reason than those below
     2  wrong usage
-    3  done and restorable, but below target: some blocks or manifests were not stored
+    3  done and restorable, but below target: some blocks or manifests were not stored or not
+       repaired
     4  damage found that the rest can repair; nothing changed
     5  cannot be restored with the blocks at hand
     6  too few blocks could be stored; nothing is kept

@@ -14,6 +14,7 @@ mod levels;
 mod main_job;
 mod overwriting;
 mod progress;
+mod repair;
 mod signals;
 mod sizes;
 mod stored;

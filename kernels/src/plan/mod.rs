@@ -1,4 +1,4 @@
-//! Decode plans: periodic XOR programs that restore lost data blocks, for every code.
+//! Decode plans: periodic XOR programs that compute lost blocks, for every code.
 //!
 //! Given the past, the equations near the front are the same in every period. So a plan solves one chunk of
 //! a few periods, everything before it known, with a look-ahead whose symbols may be solved as well; what
@@ -7,7 +7,10 @@
 //! length. Before a frame and after its end all symbols are zero, which the buffers provide.
 
 mod bits;
+mod direct;
 mod peel;
+mod prune;
+mod repair;
 mod solve;
 mod system;
 
@@ -15,7 +18,8 @@ use thiserror::Error;
 
 use crate::block_set::BlockSet;
 use crate::code::Code;
-use crate::program::Program;
+use crate::program::{Program, XorRow};
+pub use repair::{Reads, RepairPlan};
 use solve::{Solved, Streams, solve};
 use system::System;
 
@@ -24,13 +28,13 @@ use system::System;
 pub enum Role {
     /// The symbols of this live block, to be filled in before the program runs.
     Input(usize),
-    /// The symbols of this lost data block, computed by the program.
+    /// The symbols of this lost block, computed by the program.
     Output(usize),
-    /// Sums that mean nothing outside a group.
+    /// What only the programs use.
     Scratch,
 }
 
-/// How to restore the lost data blocks of a frame: programs for the first groups, the last of them for all
+/// How to compute lost blocks of a frame: programs for the first groups, the last of them for all
 /// groups after, too.
 #[derive(Clone, Debug)]
 pub struct DecodePlan {
@@ -66,31 +70,39 @@ impl DecodePlan {
     /// # Errors
     /// If the live blocks do not determine the lost ones.
     pub fn new(code: &Code, live: &BlockSet) -> Result<Self, Unrecoverable> {
+        let blocks = live.blocks();
+        let mut lost = BlockSet::none(blocks);
+        (0..code.profile().data()).filter(|&b| !live.contains(b)).for_each(|block| lost.insert(block));
+        Self::solve(code, live, &System::new(code, live, &lost))
+    }
+
+    /// Finds all unknowns of the system.
+    fn solve(code: &Code, live: &BlockSet, system: &System) -> Result<Self, Unrecoverable> {
         let profile = code.profile();
         if live.len() < profile.data() {
             return Err(Unrecoverable::TooFew { live: live.len(), data: profile.data() });
         }
-        let system = System::new(code, live);
         if system.lost.is_empty() {
             return Ok(Self { roles: Vec::new(), programs: Vec::new() });
         }
-        let period = code.phases().len();
         let dependent = Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() };
+        let chunk = chunk_steps(code);
         if profile.stripe() > 1 {
             // Nothing outside a stripe says anything about it.
-            return Self::with_look_ahead(code, &system, profile.stripe(), 0).ok_or(dependent);
+            return Self::with_look_ahead(code, system, chunk, 0).ok_or(dependent);
         }
-        let chunk = CHUNK_STEPS_MIN.next_multiple_of(period);
-        let unknowns_max = UNKNOWNS_MAX.max(system.lost.len() * (chunk + 2 * LOOK_AHEAD_MIN));
+        // Wanted parity follows from the data: it makes no pattern harder.
+        let data_lost = system.lost.partition_point(|&block| block < profile.data());
+        let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
         // A longer look-ahead solves more patterns and costs more planning.
         let first = LOOK_AHEAD_MIN.max(if code.is_chained() { 0 } else { 2 * system.depth });
         let mut look_ahead = first;
         loop {
-            if let Some(plan) = Self::with_look_ahead(code, &system, chunk, look_ahead) {
+            if let Some(plan) = Self::with_look_ahead(code, system, chunk, look_ahead) {
                 return Ok(plan);
             }
             look_ahead *= 2;
-            if system.lost.len() * (chunk + look_ahead) > unknowns_max {
+            if data_lost.max(1) * (chunk + look_ahead) > unknowns_max {
                 return Err(dependent);
             }
         }
@@ -119,19 +131,24 @@ impl DecodePlan {
         }
         let scratch = rounds.iter().map(|round| round.scratch).max().unwrap_or(0).div_ceil(chunk);
         let roles: Vec<Role> = roles.into_iter().chain((0..scratch).map(|_| Role::Scratch)).collect();
+        Some(Self::from_rows(roles, chunk, rounds.into_iter().map(|round| round.rows)))
+    }
+
+    /// A plan of groups of `advance` steps, one list of rows for each program.
+    fn from_rows(roles: Vec<Role>, advance: usize, rows: impl Iterator<Item = Vec<XorRow>>) -> Self {
         let is_input = |stream: &usize| matches!(roles[*stream], Role::Input(_));
         let inputs: Vec<usize> = (0..roles.len()).filter(is_input).collect();
-        let programs = rounds.into_iter().map(|round| Program {
+        let programs = rows.map(|rows| Program {
             streams: roles.len(),
-            advance: chunk,
-            groups: vec![round.rows],
+            advance,
+            groups: vec![rows],
             init: Vec::new(),
             inputs: inputs.clone(),
         });
-        Some(Self { programs: programs.collect(), roles })
+        Self { programs: programs.collect(), roles }
     }
 
-    /// What each stream of the arena holds. Empty if no data block is lost.
+    /// What each stream of the arena holds. Empty if no block is lost.
     #[must_use]
     pub fn roles(&self) -> &[Role] {
         &self.roles
@@ -184,9 +201,17 @@ fn assign_streams(code: &Code, system: &System, chunk: usize) -> (Vec<Role>, Str
     used.sort_unstable();
     used.dedup();
     used.into_iter().for_each(|block| assign(block, Role::Input(block)));
-    system.lost.iter().for_each(|&block| assign(block, Role::Output(block)));
+    for &block in &system.lost {
+        assign(block, if system.wanted.contains(block) { Role::Output(block) } else { Role::Scratch });
+    }
     let scratch = roles.len();
     (roles, Streams { of_block, scratch, chunk })
+}
+
+/// Steps that one group solves: a stripe, or a few periods.
+fn chunk_steps(code: &Code) -> usize {
+    let period = code.phases().len();
+    if code.profile().stripe() > 1 { period } else { CHUNK_STEPS_MIN.next_multiple_of(period) }
 }
 
 const CHUNK_STEPS_MIN: usize = 32;
