@@ -46,7 +46,7 @@ impl Layout {
     /// distances of a power of two would fall into a few sets of the first-level cache, for every code alike.
     pub fn new(shape: Shape, source_bytes: usize) -> Self {
         let lines = (source_bytes / shape.data / 64).max(2);
-        Self { shape, block_bytes: (lines - 1 | 1) * 64 }
+        Self { shape, block_bytes: ((lines - 1) | 1) * 64 }
     }
 
     pub fn source_bytes(self) -> usize {

@@ -21,7 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use contestant::{Entry, Shape};
 use memory::Bytes;
 use peers::{isal, raptorq, rs_erasure, rs_simd, zfec};
-use record::locked;
+use record::{Row, locked};
 use rounds::Race;
 
 #[derive(Parser)]
@@ -79,7 +79,7 @@ struct RaceArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
-        Some(Subcommands::Table { csv }) => record::read(&csv).map(|rows| table::print(&rows)),
+        Some(Subcommands::Table { csv }) => record::read(&csv).map(|rows| table(&rows)),
         Some(Subcommands::E2e(args)) => e2e::run(&args),
         None => memory::ensure_huge_pages().and_then(|()| race(&cli.race)).map_err(|error| error.to_string()),
     };
@@ -118,6 +118,13 @@ fn race(args: &RaceArgs) -> std::io::Result<()> {
     }
     table::print(&rows);
     Ok(())
+}
+
+fn table(rows: &[Row]) {
+    match rows.iter().any(|row| row.operation == e2e::OPERATION) {
+        true => e2e::print(rows),
+        false => table::print(rows),
+    }
 }
 
 fn entries(args: &RaceArgs) -> Vec<Entry> {
