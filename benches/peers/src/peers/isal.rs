@@ -53,7 +53,7 @@ impl Tables {
         let (k, rows) = (number(self.k), number(self.rows));
         // SAFETY: as many pointers as the tables have columns and rows; the rest is the caller's promise.
         unsafe {
-            ec_encode_data(number(len), k, rows, self.tables.as_ptr(), inputs.as_ptr(), outputs.as_ptr())
+            ec_encode_data(number(len), k, rows, self.tables.as_ptr(), inputs.as_ptr(), outputs.as_ptr());
         };
     }
 }
