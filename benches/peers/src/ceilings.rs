@@ -13,7 +13,7 @@ pub struct Ceiling {
 }
 
 pub const READ: &str = "read";
-pub const COPY_STREAMING: &str = "copy, streaming stores";
+pub const COPY_STREAMING: &str = "copy past the caches";
 
 pub const CEILINGS: [Ceiling; 5] = [
     Ceiling { name: READ, version: "", work: read },

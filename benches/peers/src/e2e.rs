@@ -91,7 +91,7 @@ pub fn run(args: &E2eArgs) -> Result<(), String> {
 }
 
 pub fn print(rows: &[Row]) {
-    println!("| program | seconds: median (least–most) | GB/s | : {BACKUP} | : (cp + b3sum) |");
+    println!("| program | seconds: median (least–most) | GB/s | time : {BACKUP} | time : (cp + b3sum) |");
     println!("| --- | --- | --- | --- | --- |");
     for name in distinct(rows.iter().map(|row| row.contestant.as_str())) {
         // Rounds are paired: the speed of a machine drifts.
@@ -129,15 +129,16 @@ fn programs(place: &Place, threads: usize) -> Vec<Program> {
     let mut ours = program(BACKUP, &backup, stores.chain([file()]).collect(), "--version", check_backup);
     // Its path may hold spaces.
     ours.command.insert(0, place.tanner.clone());
+    // Without a prefix it would write beside the file, not to the directory.
     let zfec = vec![place.dir.display().to_string(), file()];
     let to_par2 = || vec![base(), in_dir("file.par2"), file()];
     vec![
         program("cp", "cp", vec![file(), in_dir("copy")], "--version", check_copy),
         program("b3sum", &format!("b3sum --num-threads {threads}"), vec![file()], "--version", check_none),
         ours,
-        program("zfec", "zfec -q -f -k 10 -m 15 -d", zfec, "-V", check_zfec),
-        program("par2, 2000 blocks", &par2("-b2000"), to_par2(), "-V", check_par2),
-        program("par2, 10 blocks", &par2("-b10"), to_par2(), "-V", check_par2),
+        program("zfec", "zfec -q -f -k 10 -m 15 -p share -d", zfec, "-V", check_zfec),
+        program("par2 (2000 blocks)", &par2("-b2000"), to_par2(), "-V", check_par2),
+        program("par2 (10 blocks)", &par2("-b10"), to_par2(), "-V", check_par2),
     ]
 }
 
