@@ -105,7 +105,7 @@ impl Race {
                 let last = rows
                     .iter()
                     .rfind(|row| (&row.contestant, row.threads) == (&template.contestant, template.threads));
-                eprint!(" {} {:.2}", template.contestant, last.map_or(0.0, Row::rate));
+                eprint!(" {}/{} {:.2}", template.contestant, template.threads, last.map_or(0.0, Row::rate));
             }
             eprintln!(" GB/s");
         }
