@@ -249,7 +249,7 @@ pub(crate) fn missing(found: &Found) -> Vec<Damage> {
 }
 
 /// The output before it has its name.
-struct Staged {
+pub(crate) struct Staged {
     file: NamedTempFile,
     output: PathBuf,
     directory: PathBuf,
@@ -257,7 +257,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn create(output: PathBuf, replace: bool, bytes: u64) -> Result<Self, Error> {
+    pub(crate) fn create(output: PathBuf, replace: bool, bytes: u64) -> Result<Self, Error> {
         let failed = |source: io::Error| Error::Output { path: output.clone(), source };
         match output.symlink_metadata() {
             Ok(metadata) if metadata.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
@@ -290,8 +290,14 @@ impl Staged {
         Ok(Self { file, output, directory, replace })
     }
 
+    /// Writes all of the file.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.as_file().write_all_at(bytes, 0);
+        written.map_err(|source| Error::Output { path: self.output.clone(), source })
+    }
+
     /// Makes the file durable, then visible, then its name durable.
-    fn publish(self) -> Result<(), Error> {
+    pub(crate) fn publish(self) -> Result<(), Error> {
         let failed = |source: io::Error| Error::Output { path: self.output.clone(), source };
         self.file.as_file().sync_all().map_err(failed)?;
         let exists = |error: &tempfile::PersistError| error.error.kind() == io::ErrorKind::AlreadyExists;

@@ -323,11 +323,11 @@ fn blocks_of(damages: &[Damage]) -> Vec<usize> {
     blocks.into_iter().collect()
 }
 
-fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
+pub(super) fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
     Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
 }
 
-fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
+pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
     if path.as_os_str() == "-" { Err(Error::NoStreams { what }) } else { Ok(()) }
 }
 

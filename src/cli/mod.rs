@@ -2,6 +2,8 @@
 //! code.
 
 mod args;
+mod bench;
+mod bench_args;
 mod commands;
 mod output;
 mod ticker;
@@ -84,6 +86,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Ls(args) => ("ls", commands::ls(&context, args).await),
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
+        Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };
     drop(ticker);
     let outcome = result.unwrap_or_else(|error| failed(output, &error));
