@@ -8,6 +8,7 @@ use super::disk::ALL;
 use super::net::ROUND_TRIP;
 use super::plots::{Bar, Dot, GREY, Group, Line, bars, lines, roofline};
 use super::report::{Kind, Measurement, Report};
+use super::roofline::Roof;
 
 /// The page of a report.
 pub(crate) fn page(report: &Report) -> String {
@@ -53,7 +54,8 @@ impl Figure {
         let (title, text) = (escaped(&self.title), escaped(&self.text));
         // The size is the page's business: the plot scales with its column.
         let body = self.svg.find(" viewBox").map_or("", |at| &self.svg[at..]);
-        let (view, body) = body.split_once('>').unwrap_or((body, ""));
+        let (view, body) = body.split_once(" xmlns=").unwrap_or((body, ""));
+        let body = body.split_once('>').map_or(body, |(_, body)| body);
         format!(
             "<figure>\n<figcaption><h3>{title}</h3><p>{text}</p></figcaption>\n\
              <svg role=\"img\" aria-labelledby=\"title{number} text{number}\"{view}>\n\
@@ -74,28 +76,28 @@ fn whole(report: &Report) -> Option<Figure> {
     let copy = report.of(Kind::E2e).next()?;
     let bars_of = report.of(Kind::E2e).map(|m| {
         let ratio = m.times_as_long_as(copy).filter(|_| m.subject.name != copy.subject.name);
-        let ratio = ratio.map_or_else(String::new, |ratio| format!(" · {ratio:.2} × time of copy"));
+        let ratio = ratio.map_or_else(String::new, |ratio| format!(" · {ratio:.2} ×"));
         Bar { text: format!("{}{ratio}", gb(m.rate())), ..bar(&m.subject.name, m, 0) }
     });
     let groups = [Group { label: None, bars: bars_of.collect() }];
-    let text =
-        "GB/s of source bytes, from file to durable stores and back, and the time beside a plain copy.";
+    let text = "GB/s of source bytes, from file to durable stores and back; and × the time of a plain copy.";
     Some(Figure { title: "Backup and restore".into(), text: text.into(), svg: bars(&groups, None) })
 }
 
 /// Every work as the share of the ceiling that binds it.
 fn binding(report: &Report) -> Option<Figure> {
     let roofs = report.roofs();
-    let most = roofs.iter().map(|roof| roof.threads).max()?;
-    let measured = roofs.iter().filter(|roof| roof.threads == most);
+    // Work that was measured on several numbers of threads counts with the most.
+    let more = |roof: &Roof| roofs.iter().any(|r| r.what == roof.what && r.threads > roof.threads);
+    let measured = roofs.iter().filter(|roof| !more(roof));
     let bars_of = measured.filter_map(|roof| {
         let (share, (name, _)) = (roof.share()?, roof.binding());
-        let text = format!("{share:.2} of {name}");
+        let text = format!("{share:.2} · {name}");
         Some(Bar { label: roof.what.clone(), value: share, range: None, text, colour: 0 })
     });
     let groups = [Group { label: None, bars: bars_of.collect() }];
     let text =
-        format!("The share reached of the ceiling that binds, on {most} threads. The grey track ends at 1.");
+        "The share reached of the ceiling that binds, on all threads; the grey track ends at 1.".into();
     let svg = bars(&groups, Some(1.0));
     (!groups[0].bars.is_empty()).then(|| Figure {
         title: "How much of the ceiling is reached".into(),

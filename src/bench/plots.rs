@@ -53,7 +53,7 @@ pub(super) fn bars(groups: &[Group], full: Option<f64>) -> String {
         for group in groups {
             if let Some(label) = &group.label {
                 y += GAP as i32;
-                write(area, &elided(label, 60), (0, y + GROUP as i32 / 2), HPos::Left, INK);
+                write(area, &elided(label, GROUP_CHARS), (0, y + GROUP as i32 / 2), HPos::Left, INK);
                 y += GROUP as i32;
             }
             for bar in &group.bars {
@@ -66,7 +66,7 @@ pub(super) fn bars(groups: &[Group], full: Option<f64>) -> String {
                     area,
                     (left, middle - 6),
                     (x(bar.value).max(left + 1), middle + 6),
-                    COLOURS[bar.colour % 4],
+                    COLOURS[bar.colour % COLOURS.len()],
                 );
                 let mut end = x(bar.value).max(full.map_or(0, x));
                 if let Some((least, most)) = bar.range.filter(|(least, most)| x(*most) > x(*least) + 2) {
@@ -165,7 +165,7 @@ impl Axes {
     }
 
     fn draw(&self, area: &Area<'_>, ticks: &[f64], decimals: usize, x_title: &str) {
-        let step = nice(self.y_most / 4.0);
+        let step = nice(self.y_most / 5.0);
         let digits = usize::from(step < 1.0);
         for tick in (0..).map(|tick| f64::from(tick) * step).take_while(|&tick| tick <= self.y_most) {
             let ((left, y), (right, _)) = (self.at((self.x.0, tick)), self.at((self.x.1, tick)));
@@ -267,12 +267,12 @@ fn dot(area: &Area<'_>, at: (i32, i32), radius: i32, colour: RGBColor) {
 }
 
 fn line_colour(colour: usize) -> RGBColor {
-    if colour == GREY { MUTED } else { COLOURS[colour % 4] }
+    if colour == GREY { MUTED } else { COLOURS[colour % COLOURS.len()] }
 }
 
 /// Pixels that a text takes, rather too many.
 fn width(text: &str) -> i32 {
-    (text.chars().count() as f64 * 7.6).ceil() as i32
+    (text.chars().count() as f64 * 7.3).ceil() as i32
 }
 
 /// Cuts the middle out of a text that is too long: the ends of paths tell them apart.
@@ -296,7 +296,7 @@ fn nice(wanted: f64) -> f64 {
         .unwrap_or(power)
 }
 
-pub(super) const WIDTH: u32 = 480;
+pub(super) const WIDTH: u32 = 420;
 const HEIGHT: u32 = 300;
 const LEFT: i32 = 40;
 const TOP: i32 = 28;
@@ -305,18 +305,20 @@ const ROW: usize = 24;
 const GROUP: usize = 20;
 const GAP: usize = 6;
 const LABEL_CHARS: usize = 24;
-/// Comes out as 13 pixels.
-const FONT: f64 = 16.12;
+const GROUP_CHARS: usize = 54;
+/// Comes out as 12.5 units.
+const FONT: f64 = 15.5;
 const TEXT: i32 = 14;
 const INFALLIBLE: &str = "a string takes every drawing";
 
 /// A line that is no series of its own.
 pub(super) const GREY: usize = usize::MAX;
-const COLOURS: [RGBColor; 4] = [
+const COLOURS: [RGBColor; 5] = [
     RGBColor(0x1F, 0x6F, 0xB5),
     RGBColor(0xB8, 0x55, 0x0A),
     RGBColor(0x2B, 0x7A, 0x4B),
     RGBColor(0x7B, 0x4B, 0xA8),
+    RGBColor(0xA6, 0x3A, 0x6B),
 ];
 const INK: RGBColor = RGBColor(0x1C, 0x21, 0x28);
 const MUTED: RGBColor = RGBColor(0x57, 0x60, 0x6A);
