@@ -10,6 +10,7 @@ mod codec;
 pub(crate) mod compare;
 pub(crate) mod disk;
 pub(crate) mod e2e;
+mod figures;
 mod machine;
 mod memory;
 pub(crate) mod net;

@@ -4,6 +4,7 @@
 mod args;
 mod bench;
 mod bench_args;
+mod bench_words;
 mod commands;
 mod output;
 mod ticker;
