@@ -15,6 +15,7 @@
 //! What is stored, byte for byte: [the format](mod@format).
 
 mod backup;
+pub mod bench;
 pub mod cli;
 mod decode;
 mod encode;

@@ -59,6 +59,12 @@ impl Staged {
         Ok(Self { file, output, directory, replace })
     }
 
+    /// Writes all of the file.
+    pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
+        let written = self.file.as_file().write_all_at(bytes, 0);
+        written.map_err(|source| Error::Output { path: self.output.clone(), source })
+    }
+
     /// Makes the file durable, then visible, then its name durable.
     pub(crate) fn publish(self) -> Result<(), Error> {
         let failed = |source: io::Error| Error::Output { path: self.output.clone(), source };

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanner_kernels::CodeChoice;
 
+use super::bench_args::BenchArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -48,6 +49,8 @@ pub(super) enum Command {
     Verify(FindArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
     Repair(RepairArgs),
+    /// Measure what this machine can do, and what tanner makes of it
+    Bench(BenchArgs),
 }
 
 #[derive(Args, Debug)]
@@ -215,7 +218,7 @@ Exit codes:
     5  cannot be restored with the blocks at hand
     6  too few blocks could be stored; nothing is kept
     7  the source changed while it was read; nothing was stored
-   10  the store or the backup does not exist
+   10  the store, directory or backup does not exist, or a peer cannot be reached
   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends
        the run at once and may leave blocks without a manifest
 

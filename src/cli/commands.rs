@@ -334,7 +334,7 @@ pub(super) fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
     Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
 }
 
-fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
+pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
     if path.as_os_str() == "-" { Err(Error::NoStreams { what }) } else { Ok(()) }
 }
 

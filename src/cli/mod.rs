@@ -2,6 +2,9 @@
 //! code.
 
 mod args;
+mod bench;
+mod bench_args;
+mod bench_words;
 mod commands;
 mod output;
 mod repair;
@@ -86,6 +89,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
+        Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };
     drop(ticker);
     let outcome = result.unwrap_or_else(|error| failed(output, &error));

@@ -3,6 +3,8 @@
 //! Every test owns its directory. A run that hangs, panics or dies of a signal fails whichever test it is in.
 #![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
+mod bench;
+mod bench_page;
 mod changing;
 mod codes;
 mod exit_codes;
