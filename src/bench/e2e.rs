@@ -101,7 +101,11 @@ impl Run {
         let backup = Backup {
             source: &paths.source,
             io: IoMode::default(),
-            shape: Shape::Blocks { data: self.shape.data, parity: self.shape.parity },
+            shape: Shape::Blocks {
+                data: self.shape.data,
+                parity: self.shape.parity,
+                code: tanner_kernels::CodeChoice::Auto,
+            },
             stores: stores.clone(),
             policy: &Even,
             id: BackupId::random(),

@@ -1,34 +1,14 @@
 //! tanner itself: the only file here that knows the interface of its kernels.
 
-use std::ops::Range;
-use std::thread;
-
-use tanner_kernels::{Arena, BlockSet, Bound, Codec, Level, Profile, Role, Stores};
+use tanner_kernels::{Arena, BlockSet, Codec, Level, Profile};
 
 use crate::contestant::{Contestant, Layout, WHOLE};
 
-/// Each thread has a frame of its own: a range of every block, and arenas for it.
 struct Tanner {
     layout: Layout,
     codec: Codec,
-    level: Level,
-    frames: Vec<Frame>,
-}
-
-struct Frame {
-    /// Which bytes of every block.
-    range: Range<usize>,
-    encoder: Bound,
-    encoded: Arena,
-    decoding: Option<Decoding>,
-}
-
-struct Decoding {
-    programs: Vec<Bound>,
-    arena: Arena,
-    roles: Vec<Role>,
-    back: usize,
-    groups: usize,
+    parity: Arena,
+    lost: usize,
 }
 
 pub fn enter(layout: Layout, threads: usize) -> Result<Box<dyn Contestant>, String> {
@@ -36,89 +16,9 @@ pub fn enter(layout: Layout, threads: usize) -> Result<Box<dyn Contestant>, Stri
     let profile =
         Profile::for_source(k, m, layout.source_bytes() as u64).map_err(|error| error.to_string())?;
     let level = Level::from_env().map_err(|error| error.to_string())?;
-    let codec = Codec::new(profile);
-    let lines = layout.block_bytes / UNIT;
-    let starts: Vec<usize> = (0..=threads).map(|thread| lines * thread / threads * UNIT).collect();
-    let frames = starts.windows(2).map(|range| Frame::new(&codec, range[0]..range[1])).collect();
-    Ok(Box::new(Tanner { layout, codec, level, frames }))
-}
-
-impl Frame {
-    fn new(codec: &Codec, range: Range<usize>) -> Self {
-        let depth = codec.profile().depth();
-        let encoder = Bound::new(codec.encoder(), range.len() + 2 * depth * UNIT, UNIT).expect("below 2 GiB");
-        Self { encoded: encoder.arena(), encoder, range, decoding: None }
-    }
-
-    fn plan(&mut self, codec: &Codec, live: &BlockSet) {
-        let plan = codec.decoder(live).expect("within the promise");
-        let (back, depth, steps) = (plan.reach_back(), codec.profile().depth(), self.range.len() / UNIT);
-        let groups = steps.div_ceil(plan.advance());
-        let symbols = (back + groups * plan.advance() + plan.reach_ahead()).max(back + steps + depth);
-        let bind = |program| Bound::new(program, symbols * UNIT, UNIT).expect("below 2 GiB");
-        let programs: Vec<Bound> = plan.programs().iter().map(bind).collect();
-        let arena = programs[0].arena();
-        self.decoding = Some(Decoding { programs, arena, roles: plan.roles().to_vec(), back, groups });
-    }
-
-    fn load(&mut self, depth: usize, layout: Layout, data: &[u8]) {
-        let from = |block: usize| &data[layout.block(block)][self.range.clone()];
-        let Some(decoding) = &mut self.decoding else {
-            for block in 0..layout.shape.data {
-                self.encoded.stream_mut(block)[depth * UNIT..][..self.range.len()]
-                    .copy_from_slice(from(block));
-            }
-            return;
-        };
-        for (stream, role) in decoding.roles.iter().enumerate() {
-            let into = &mut decoding.arena.stream_mut(stream)[decoding.back * UNIT..];
-            match *role {
-                Role::Input(block) if block < layout.shape.data => {
-                    into[..self.range.len()].copy_from_slice(from(block));
-                }
-                Role::Input(block) => {
-                    let parity = &self.encoded.stream(block)[depth * UNIT..];
-                    into[..parity.len()].copy_from_slice(parity);
-                }
-                // So that bytes of the round before cannot pass for this one's.
-                Role::Output(_) => into[..self.range.len()].copy_from_slice(from(0)),
-                _ => {}
-            }
-        }
-    }
-
-    fn encode(&mut self, depth: usize, level: Level) {
-        let steps = self.range.len() / UNIT + depth;
-        self.encoder.run(&mut self.encoded, depth, 0..steps, level, Stores::Streaming);
-    }
-
-    fn decode(&mut self, level: Level) {
-        let Decoding { programs, arena, back, groups, .. } = self.decoding.as_mut().expect("planned");
-        for (index, program) in programs.iter().enumerate() {
-            let end = if index + 1 == programs.len() { *groups } else { (index + 1).min(*groups) };
-            program.run(arena, *back, index.min(end)..end, level, Stores::Cached);
-        }
-    }
-
-    fn unload(&self, layout: Layout, data: &mut [u8]) {
-        let Some(Decoding { arena, roles, back, .. }) = &self.decoding else { return };
-        for (stream, role) in roles.iter().enumerate() {
-            let Role::Output(block) = *role else { continue };
-            let into = &mut data[layout.block(block)][self.range.clone()];
-            into.copy_from_slice(&arena.stream(stream)[back * UNIT..][..into.len()]);
-        }
-    }
-}
-
-impl Tanner {
-    /// Does `work` with all frames, each on its own thread.
-    fn each(&mut self, work: impl Fn(&mut Frame) + Sync) {
-        let Some((first, others)) = self.frames.split_first_mut() else { return };
-        thread::scope(|scope| {
-            others.iter_mut().for_each(|frame| drop(scope.spawn(|| work(frame))));
-            work(first);
-        });
-    }
+    let codec = Codec::new(profile).with_level(level).with_threads(threads);
+    let parity = Arena::new(layout.shape.parity, codec.parity_bytes(layout.block_bytes));
+    Ok(Box::new(Tanner { layout, codec, parity: parity.map_err(|error| error.to_string())?, lost: 0 }))
 }
 
 impl Contestant for Tanner {
@@ -131,38 +31,34 @@ impl Contestant for Tanner {
     }
 
     fn level(&self) -> &'static str {
-        self.level.name()
+        self.codec.level().name()
     }
 
     fn layout(&self) -> Layout {
         self.layout
     }
 
-    fn load(&mut self, data: &[u8]) {
-        let (depth, layout) = (self.codec.profile().depth(), self.layout);
-        self.frames.iter_mut().for_each(|frame| frame.load(depth, layout, data));
-    }
-
-    fn encode(&mut self, _data: &[u8], _piece: usize) {
-        let (depth, level) = (self.codec.profile().depth(), self.level);
-        self.each(|frame| frame.encode(depth, level));
+    fn encode(&mut self, data: &[u8], _piece: usize) {
+        let data: Vec<&[u8]> = data.chunks(self.layout.block_bytes).collect();
+        let mut parity: Vec<&mut [u8]> = self.parity.streams_mut().collect();
+        self.codec.encode(&data, &mut parity).expect("as many and as long as the layout says");
     }
 
     fn plan(&mut self, lost: usize, _piece: usize) {
+        self.lost = lost;
         let mut live = BlockSet::all(self.layout.shape.blocks());
         (0..lost).for_each(|block| live.remove(block));
-        self.frames.iter_mut().for_each(|frame| frame.plan(&self.codec, &live));
+        // The codec keeps the plan.
+        self.codec.decoder(&live).expect("within the promise");
     }
 
-    fn decode(&mut self, _data: &mut [u8], _piece: usize) {
-        let level = self.level;
-        self.each(|frame| frame.decode(level));
-    }
-
-    fn unload(&mut self, data: &mut [u8]) {
-        self.frames.iter().for_each(|frame| frame.unload(self.layout, data));
+    fn decode(&mut self, data: &mut [u8], _piece: usize) {
+        let bytes = self.layout.block_bytes;
+        let (lost, live) = data.split_at_mut(self.lost * bytes);
+        let mut lost: Vec<(usize, &mut [u8])> = lost.chunks_mut(bytes).enumerate().collect();
+        let parity = (0..self.layout.shape.parity).map(|index| Some(self.parity.stream(index)));
+        let blocks: Vec<Option<&[u8]>> =
+            lost.iter().map(|_| None).chain(live.chunks(bytes).map(Some)).chain(parity).collect();
+        self.codec.reconstruct(&blocks, &mut lost, bytes).expect("within the promise");
     }
 }
-
-/// Bytes of a symbol; sources as large as those measured always get these.
-const UNIT: usize = 64;
