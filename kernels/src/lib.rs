@@ -42,7 +42,7 @@ pub use choose::Evidence;
 pub use code::{Code, Row, Tap};
 pub use codec::{Codec, DecodeError};
 pub use exec::{Arena, ArenaError, Bound, Part, Stores};
-pub use plan::{DecodePlan, Role, Unrecoverable};
+pub use plan::{DecodePlan, PlanCost, Role, Unrecoverable};
 pub use profile::{
     BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, UNIT_MAX,
     WEIGHT_MAX,

@@ -36,6 +36,23 @@ pub enum Role {
 pub struct DecodePlan {
     roles: Vec<Role>,
     programs: Vec<Program>,
+    cost: PlanCost,
+}
+
+/// What the last program of a [`DecodePlan`] takes for one group, which is [`DecodePlan::advance`] symbols of
+/// each lost block.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PlanCost {
+    /// Symbols read: one load each.
+    pub operands: usize,
+    /// Symbols written: one store each.
+    pub rows: usize,
+    /// Symbols that were found by elimination, not by peeling.
+    pub inactive: usize,
+    /// Streams that hold sums only.
+    pub scratch: usize,
+    /// Steps after the group whose symbols the planner could use.
+    pub look_ahead: usize,
 }
 
 /// Why the live blocks do not restore the file.
@@ -72,7 +89,7 @@ impl DecodePlan {
         }
         let system = System::new(code, live);
         if system.lost.is_empty() {
-            return Ok(Self { roles: Vec::new(), programs: Vec::new() });
+            return Ok(Self { roles: Vec::new(), programs: Vec::new(), cost: PlanCost::default() });
         }
         let period = code.phases().len();
         let chunk = CHUNK_STEPS_MIN.next_multiple_of(period);
@@ -116,6 +133,14 @@ impl DecodePlan {
         let roles: Vec<Role> = roles.into_iter().chain((0..scratch).map(|_| Role::Scratch)).collect();
         let is_input = |stream: &usize| matches!(roles[*stream], Role::Input(_));
         let inputs: Vec<usize> = (0..roles.len()).filter(is_input).collect();
+        let last = rounds.last()?;
+        let cost = PlanCost {
+            operands: last.rows.iter().map(|row| row.from.len()).sum(),
+            rows: last.rows.len(),
+            inactive: last.inactive,
+            scratch,
+            look_ahead,
+        };
         let programs = rounds.into_iter().map(|round| Program {
             streams: roles.len(),
             advance: chunk,
@@ -123,7 +148,7 @@ impl DecodePlan {
             init: Vec::new(),
             inputs: inputs.clone(),
         });
-        Some(Self { programs: programs.collect(), roles })
+        Some(Self { programs: programs.collect(), roles, cost })
     }
 
     /// What each stream of the arena holds. Empty if no data block is lost.
@@ -137,6 +162,12 @@ impl DecodePlan {
     #[must_use]
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// What a group takes, counted.
+    #[must_use]
+    pub fn cost(&self) -> PlanCost {
+        self.cost
     }
 
     /// Steps in a group.

@@ -26,6 +26,8 @@ pub(super) struct Solved {
     pub(super) known: Known,
     /// How many scratch symbols the rows use.
     pub(super) scratch: usize,
+    /// How many symbols elimination found.
+    pub(super) inactive: usize,
 }
 
 /// Solves as much as can be of `horizon` steps, everything before them known and `known` of their symbols.
@@ -36,7 +38,7 @@ pub(super) fn solve(system: &System, streams: &Streams, horizon: usize, known: &
     let known = elimination.known(&peeling, known);
     let emit = Emit { system, streams, setup: &setup, peeling: &peeling, elimination: &elimination };
     let (rows, scratch) = emit.rows(&known);
-    Solved { rows, known, scratch }
+    Solved { rows, known, scratch, inactive: peeling.inactive.len() }
 }
 
 /// The equations of the horizon, instantiated.
