@@ -7,6 +7,8 @@
 //! length. Before a frame and after its end all symbols are zero, which the buffers provide.
 
 mod bits;
+mod dense;
+mod horizon;
 mod peel;
 mod solve;
 mod system;
@@ -16,7 +18,7 @@ use thiserror::Error;
 use crate::block_set::BlockSet;
 use crate::code::Code;
 use crate::program::Program;
-use solve::{Solved, Streams, solve};
+use solve::{Solved, solve};
 use system::System;
 
 /// What a stream of a decode arena holds.
@@ -109,7 +111,7 @@ impl DecodePlan {
     }
 
     fn with_look_ahead(code: &Code, system: &System, chunk: usize, look_ahead: usize) -> Option<Self> {
-        let (roles, streams) = assign_streams(code, system, chunk);
+        let (roles, streams) = assign_streams(code, system);
         let (per_step, horizon) = (system.lost.len(), chunk + look_ahead);
         let mut known = vec![false; horizon * per_step];
         let mut rounds: Vec<Solved> = Vec::new();
@@ -129,8 +131,6 @@ impl DecodePlan {
             }
             known = next;
         }
-        let scratch = rounds.iter().map(|round| round.scratch).max().unwrap_or(0).div_ceil(chunk);
-        let roles: Vec<Role> = roles.into_iter().chain((0..scratch).map(|_| Role::Scratch)).collect();
         let is_input = |stream: &usize| matches!(roles[*stream], Role::Input(_));
         let inputs: Vec<usize> = (0..roles.len()).filter(is_input).collect();
         let last = rounds.last()?;
@@ -138,7 +138,7 @@ impl DecodePlan {
             operands: last.rows.iter().map(|row| row.from.len()).sum(),
             rows: last.rows.len(),
             inactive: last.inactive,
-            scratch,
+            scratch: 0,
             look_ahead,
         };
         let programs = rounds.into_iter().map(|round| Program {
@@ -196,7 +196,7 @@ impl DecodePlan {
 }
 
 /// Streams for the live blocks that occur in any equation, and for the lost ones.
-fn assign_streams(code: &Code, system: &System, chunk: usize) -> (Vec<Role>, Streams) {
+fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Option<usize>>) {
     let mut of_block = vec![None; code.profile().blocks()];
     let mut roles = Vec::new();
     let mut assign = |block: usize, role| {
@@ -211,8 +211,7 @@ fn assign_streams(code: &Code, system: &System, chunk: usize) -> (Vec<Role>, Str
     used.dedup();
     used.into_iter().for_each(|block| assign(block, Role::Input(block)));
     system.lost.iter().for_each(|&block| assign(block, Role::Output(block)));
-    let scratch = roles.len();
-    (roles, Streams { of_block, scratch, chunk })
+    (roles, of_block)
 }
 
 const CHUNK_STEPS_MIN: usize = 32;

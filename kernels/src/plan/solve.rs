@@ -1,7 +1,14 @@
 //! One chunk of the periodic plan: from the equations of a horizon to the XOR rows that restore its symbols.
+//!
+//! Symbols are peeled, one row each. Where peeling is stuck a symbol is set aside: it counts as zero, and what is
+//! peeled with it *lacks* it. An equation left over tells what symbols set aside are; as soon as one is known
+//! its value is added to the symbols that lack it, and nothing after lacks it any more. So the sooner, the
+//! fewer corrections.
 
 use super::bits::Bits;
-use super::peel::{Found, Peeling, Unknowns, peel};
+use super::dense::Dense;
+use super::horizon::Horizon;
+use super::peel::Peel;
 use super::system::System;
 use crate::program::{Slot, XorRow};
 
@@ -9,253 +16,177 @@ use crate::program::{Slot, XorRow};
 /// block of each step.
 pub(super) type Known = Vec<bool>;
 
-/// Where symbols live in the arena of the plan.
-pub(super) struct Streams {
-    /// The stream of each block of the profile, unless it is not used.
-    pub(super) of_block: Vec<Option<usize>>,
-    /// The first scratch stream; scratch symbols fill `chunk` places of each.
-    pub(super) scratch: usize,
-    /// Steps in a chunk.
-    pub(super) chunk: usize,
-}
-
 pub(super) struct Solved {
     /// The rows, in the order in which they must run.
     pub(super) rows: Vec<XorRow>,
     /// Which symbols of the horizon are right after the rows ran, those known before included.
     pub(super) known: Known,
-    /// How many scratch symbols the rows use.
-    pub(super) scratch: usize,
-    /// How many symbols elimination found.
+    /// How many symbols were set aside.
     pub(super) inactive: usize,
 }
 
-/// Solves as much as can be of `horizon` steps, everything before them known and `known` of their symbols.
-pub(super) fn solve(system: &System, streams: &Streams, horizon: usize, known: &[bool]) -> Solved {
-    let setup = Setup::new(system, horizon, known);
-    let peeling = peel(&setup.unknowns);
-    let elimination = Elimination::new(&setup.unknowns, &peeling);
-    let known = elimination.known(&peeling, known);
-    let emit = Emit { system, streams, setup: &setup, peeling: &peeling, elimination: &elimination };
-    let (rows, scratch) = emit.rows(&known);
-    Solved { rows, known, scratch, inactive: peeling.inactive.len() }
+/// Solves as much as can be of `steps` steps, everything before them known and `known` of their symbols.
+/// `streams` tells the stream of each block.
+pub(super) fn solve(system: &System, streams: &[Option<usize>], steps: usize, known: &[bool]) -> Solved {
+    let horizon = Horizon::new(system, steps, known);
+    let mut wave = Wave {
+        system,
+        streams,
+        horizon: &horizon,
+        peel: Peel::new(&horizon),
+        lacks: vec![Bits::default(); horizon.count()],
+        lacking: Vec::new(),
+        dense: Dense::default(),
+        rows: Vec::new(),
+    };
+    wave.run();
+    let after = wave.finish(known);
+    let outputs = (0..after.len()).filter(|&unknown| after[unknown] && !known[unknown]);
+    let outputs = outputs.map(|unknown| wave.slot(unknown)).collect();
+    Solved { rows: only_needed(wave.rows, outputs), known: after, inactive: wave.dense.columns.len() }
 }
 
-/// The equations of the horizon, instantiated.
-struct Setup {
-    unknowns: Unknowns,
-    /// Phase and index of each equation in the system.
-    origins: Vec<(usize, usize)>,
-}
-
-impl Setup {
-    fn new(system: &System, horizon: usize, known: &[bool]) -> Self {
-        let per_step = system.lost.len();
-        let (mut equations, mut steps, mut origins) = (Vec::new(), Vec::new(), Vec::new());
-        for step in 0..horizon {
-            let phase = step % system.phases.len();
-            for (index, equation) in system.phases[phase].iter().enumerate() {
-                let unknown = equation.lost.iter().filter_map(|term| {
-                    let at = step.checked_add_signed(term.symbol as isize)?;
-                    Some(at * per_step + term.block).filter(|&unknown| !known[unknown])
-                });
-                equations.push(unknown.collect());
-                steps.push(step);
-                origins.push((phase, index));
-            }
-        }
-        let (count, reach) = (horizon * per_step, system.depth + 1);
-        Self { unknowns: Unknowns { equations, steps, per_step, count, reach }, origins }
-    }
-}
-
-/// The dense rest: what the inactive unknowns are, in terms of the right-hand sides of spare equations.
-struct Elimination {
-    /// For each unknown, which inactive unknowns its peeled value still lacks (empty if none are inactive).
-    lacks: Vec<Bits>,
-    /// Spare equations that are independent, in order.
-    spare: Vec<usize>,
-    /// Reduced rows, one for each of `spare`.
-    pivots: Vec<Pivot>,
-    /// For each inactive unknown, its row in `pivots`.
-    pivot_of: Vec<Option<usize>>,
-}
-
-/// An inactive unknown is the XOR of the right-hand sides in `sum` and of the other inactive ones in `row`.
-struct Pivot {
-    column: usize,
-    row: Bits,
-    sum: Bits,
-}
-
-impl Elimination {
-    fn new(unknowns: &Unknowns, peeling: &Peeling) -> Self {
-        let inactive = peeling.inactive.len();
-        let mut this =
-            Self { lacks: Vec::new(), spare: Vec::new(), pivots: Vec::new(), pivot_of: vec![None; inactive] };
-        if inactive == 0 {
-            return this;
-        }
-        this.lacks = vec![Bits::new(inactive); unknowns.count];
-        for (index, &unknown) in peeling.inactive.iter().enumerate() {
-            this.lacks[unknown].flip(index);
-        }
-        for &unknown in &peeling.order {
-            let Found::Peeled(equation) = peeling.found[unknown] else { continue };
-            this.lacks[unknown] = this.residue(&unknowns.equations[equation], inactive);
-        }
-        for (equation, list) in unknowns.equations.iter().enumerate() {
-            if !peeling.used[equation] && this.pivots.len() < inactive {
-                let residue = this.residue(list, inactive);
-                this.reduce(equation, residue, inactive);
-            }
-        }
-        this.back_substitute();
-        this
-    }
-
-    /// Which inactive unknowns remain in the XOR of `list` once the peeled ones are replaced.
-    fn residue(&self, list: &[usize], inactive: usize) -> Bits {
-        let mut bits = Bits::new(inactive);
-        list.iter().for_each(|&unknown| bits.xor(&self.lacks[unknown]));
-        bits
-    }
-
-    fn reduce(&mut self, equation: usize, mut row: Bits, inactive: usize) {
-        let mut sum = Bits::new(inactive);
-        for pivot in &self.pivots {
-            if row.get(pivot.column) {
-                row.xor(&pivot.row);
-                sum.xor(&pivot.sum);
-            }
-        }
-        if let Some(column) = row.first() {
-            sum.flip(self.spare.len());
-            self.spare.push(equation);
-            self.pivot_of[column] = Some(self.pivots.len());
-            self.pivots.push(Pivot { column, row, sum });
-        }
-    }
-
-    fn back_substitute(&mut self) {
-        for last in (1..self.pivots.len()).rev() {
-            let (before, from) = self.pivots.split_at_mut(last);
-            for pivot in before.iter_mut().filter(|pivot| pivot.row.get(from[0].column)) {
-                pivot.row.xor(&from[0].row);
-                pivot.sum.xor(&from[0].sum);
-            }
-        }
-    }
-
-    /// Which symbols are determined. A symbol may lack inactive unknowns that stay free and still be
-    /// determined, if they cancel.
-    fn known(&self, peeling: &Peeling, before: &[bool]) -> Known {
-        let determined = |unknown: usize| match peeling.found[unknown] {
-            Found::Never => false,
-            _ if self.lacks.is_empty() => true,
-            _ => {
-                let mut free = self.lacks[unknown].clone();
-                for inactive in self.lacks[unknown].ones() {
-                    if let Some(pivot) = self.pivot_of[inactive] {
-                        free.xor(&self.pivots[pivot].row);
-                    }
-                }
-                free.is_zero()
-            }
-        };
-        before.iter().enumerate().map(|(unknown, &known)| known || determined(unknown)).collect()
-    }
-
-    /// The pivots whose unknowns the peeled value of `unknown` lacks; free ones count as zero.
-    fn corrections(&self, unknown: usize) -> impl Iterator<Item = &Pivot> {
-        let lacks = self.lacks.get(unknown).into_iter().flat_map(Bits::ones);
-        lacks.filter_map(|inactive| Some(&self.pivots[self.pivot_of[inactive]?]))
-    }
-}
-
-/// Turns the solution into rows: peeled values with all inactive symbols taken as zero, the right-hand sides
-/// of the spare equations, the inactive symbols, and the corrections of what depends on them.
-struct Emit<'a> {
+struct Wave<'a> {
     system: &'a System,
-    streams: &'a Streams,
-    setup: &'a Setup,
-    peeling: &'a Peeling,
-    elimination: &'a Elimination,
+    streams: &'a [Option<usize>],
+    horizon: &'a Horizon,
+    peel: Peel<'a>,
+    /// For each unknown, the columns that its slot lacks.
+    lacks: Vec<Bits>,
+    /// The unknowns that lack any.
+    lacking: Vec<usize>,
+    dense: Dense,
+    rows: Vec<XorRow>,
 }
 
-impl Emit<'_> {
-    fn rows(&self, known: &[bool]) -> (Vec<XorRow>, usize) {
-        let (peeling, elimination) = (self.peeling, self.elimination);
-        let is_output = |unknown: &&usize| known[**unknown];
-        let outputs = || peeling.order.iter().chain(&peeling.inactive).filter(is_output).copied();
-
-        let inactive = peeling.inactive.len();
-        let (mut pivots_used, mut sums_used) = (Bits::new(inactive), Bits::new(inactive));
-        for pivot in outputs().flat_map(|unknown| elimination.corrections(unknown)) {
-            if !pivots_used.get(pivot.column) {
-                pivots_used.flip(pivot.column);
-                sums_used.or(&pivot.sum);
+impl Wave<'_> {
+    fn run(&mut self) {
+        loop {
+            if let Some(equation) = self.peel.spare() {
+                self.eliminate(equation);
+            } else if let Some((equation, unknown)) = self.peel.ready() {
+                let (from, lacks) = self.sum(equation, Some(unknown));
+                self.push(unknown, from);
+                self.settle(unknown, lacks);
+            } else if let Some(unknown) = self.peel.choose_inactive() {
+                let column = self.dense.add(unknown);
+                self.settle(unknown, Bits::one(column));
+            } else {
+                break;
             }
         }
-        let needed = self.needed(outputs(), &sums_used);
-
-        let mut rows = Vec::new();
-        let mut push = |to, from| rows.push(XorRow { to, chained: false, from });
-        for &unknown in peeling.order.iter().filter(|&&unknown| needed[unknown]) {
-            let Found::Peeled(equation) = peeling.found[unknown] else { continue };
-            push(self.slot(unknown), self.sources(equation, Some(unknown)));
-        }
-        let sums: Vec<usize> = sums_used.ones().collect();
-        for (place, &sum) in sums.iter().enumerate() {
-            push(self.scratch(place), self.sources(elimination.spare[sum], None));
-        }
-        let place =
-            |sum: usize| self.scratch(sums.binary_search(&sum).expect("all sums of used pivots are used"));
-        for pivot in elimination.pivots.iter().filter(|pivot| pivots_used.get(pivot.column)) {
-            push(self.slot(peeling.inactive[pivot.column]), pivot.sum.ones().map(place).collect());
-        }
-        for &unknown in peeling.order.iter().filter(is_output) {
-            let slot = self.slot(unknown);
-            let others =
-                elimination.corrections(unknown).map(|pivot| self.slot(peeling.inactive[pivot.column]));
-            let from: Vec<Slot> = std::iter::once(slot).chain(others).collect();
-            if from.len() > 1 {
-                push(slot, from);
-            }
-        }
-        (rows, sums.len())
     }
 
-    /// The unknowns whose peeled values are needed, for the outputs or for the sums.
-    fn needed(&self, outputs: impl Iterator<Item = usize>, sums: &Bits) -> Vec<bool> {
-        let equations = &self.setup.unknowns.equations;
-        let mut needed = vec![false; self.setup.unknowns.count];
-        outputs.for_each(|unknown| needed[unknown] = true);
-        let spare = sums.ones().flat_map(|sum| &equations[self.elimination.spare[sum]]);
-        spare.for_each(|&unknown| needed[unknown] = true);
-        for &unknown in self.peeling.order.iter().rev() {
-            if let (true, Found::Peeled(equation)) = (needed[unknown], self.peeling.found[unknown]) {
-                equations[equation].iter().for_each(|&other| needed[other] = true);
-            }
+    fn settle(&mut self, unknown: usize, lacks: Bits) {
+        if !lacks.is_zero() {
+            self.lacks[unknown] = lacks;
+            self.lacking.push(unknown);
         }
-        needed
+        self.peel.settle(unknown);
     }
 
-    /// All symbols of an equation but `target` and the inactive ones, which count as zero.
-    fn sources(&self, equation: usize, target: Option<usize>) -> Vec<Slot> {
-        let (phase, index) = self.setup.origins[equation];
-        let step = i32::try_from(self.setup.unknowns.steps[equation]).expect("horizons are short");
-        let terms = &self.system.phases[phase][index];
+    /// Learns from an equation without unsettled unknowns.
+    fn eliminate(&mut self, equation: usize) {
+        let (mut from, mut row) = self.sum(equation, None);
+        let sum = self.dense.reduce(&mut row);
+        let Some(column) = row.ones().next() else { return };
+        from.extend(self.columns(&sum));
+        self.push(self.dense.columns[column], from);
+        self.dense.pivot(column, row);
+        let mut any = false;
+        while let Some((column, sum)) = self.dense.solve() {
+            let unknown = self.dense.columns[column];
+            if sum.ones().nth(1).is_some() {
+                let from = self.columns(&sum);
+                self.push(unknown, from);
+            }
+            self.lacks[unknown] = Bits::default();
+            any = true;
+        }
+        if any {
+            self.correct();
+        }
+    }
+
+    /// Completes the symbols all of whose lacks are solved.
+    fn correct(&mut self) {
+        for unknown in std::mem::take(&mut self.lacking) {
+            let lacks = std::mem::take(&mut self.lacks[unknown]);
+            if lacks.ones().all(|column| self.dense.solved[column]) {
+                self.add(unknown, &lacks);
+            } else {
+                self.lacks[unknown] = lacks;
+                self.lacking.push(unknown);
+            }
+        }
+    }
+
+    /// Which symbols are right, now or once what they lack is added: columns that nothing solved may cancel,
+    /// and count as zero.
+    fn finish(&mut self, known: &[bool]) -> Known {
+        let mut after: Known = known
+            .iter()
+            .enumerate()
+            .map(|(unknown, &known)| known || self.peel.is_settled(unknown))
+            .collect();
+        for unknown in std::mem::take(&mut self.lacking) {
+            let mut free = std::mem::take(&mut self.lacks[unknown]);
+            let mut sum = Bits::default();
+            for column in free.ones().filter(|&column| self.dense.solved[column]) {
+                sum.flip(column);
+            }
+            free.xor(&sum);
+            sum.xor(&self.dense.reduce(&mut free));
+            after[unknown] = free.is_zero();
+            if free.is_zero() {
+                self.add(unknown, &sum);
+            }
+        }
+        after
+    }
+
+    /// All symbols of an equation but `target` and the unsolved columns, which count as zero; and the columns that
+    /// this sum lacks.
+    fn sum(&self, equation: usize, target: Option<usize>) -> (Vec<Slot>, Bits) {
+        let line = &self.horizon.equations[equation];
+        let step = i32::try_from(line.step).expect("horizons are short");
+        let terms = &self.system.phases[line.step % self.system.phases.len()][line.index];
+        let mut lacks = Bits::default();
+        line.unknowns.iter().for_each(|&unknown| lacks.xor(&self.lacks[unknown]));
         let live = terms.live.iter().map(|term| self.block_slot(term.block, step + term.symbol));
         let lost = terms.lost.iter().filter_map(|term| {
             let symbol = step + term.symbol;
             let unknown = usize::try_from(symbol).ok().map(|at| at * self.system.lost.len() + term.block);
-            let inactive =
-                unknown.is_some_and(|unknown| matches!(self.peeling.found[unknown], Found::Inactive(_)));
-            let skip = inactive || (unknown.is_some() && unknown == target);
+            let skip =
+                unknown.is_some() && (unknown == target || unknown.is_some_and(|it| self.is_aside(it)));
             (!skip).then(|| self.block_slot(self.system.lost[term.block], symbol))
         });
-        live.chain(lost).collect()
+        let mut from: Vec<Slot> = live.chain(lost).collect();
+        let solved: Vec<usize> = lacks.ones().filter(|&column| self.dense.solved[column]).collect();
+        for column in solved {
+            lacks.flip(column);
+            from.push(self.slot(self.dense.columns[column]));
+        }
+        (from, lacks)
+    }
+
+    fn is_aside(&self, unknown: usize) -> bool {
+        self.lacks[unknown].ones().next().is_some_and(|column| self.dense.columns[column] == unknown)
+    }
+
+    fn add(&mut self, unknown: usize, columns: &Bits) {
+        if !columns.is_zero() {
+            let from = std::iter::once(self.slot(unknown)).chain(self.columns(columns)).collect();
+            self.push(unknown, from);
+        }
+    }
+
+    fn push(&mut self, unknown: usize, from: Vec<Slot>) {
+        self.rows.push(XorRow { to: self.slot(unknown), chained: false, from });
+    }
+
+    fn columns(&self, columns: &Bits) -> Vec<Slot> {
+        columns.ones().map(|column| self.slot(self.dense.columns[column])).collect()
     }
 
     fn slot(&self, unknown: usize) -> Slot {
@@ -264,12 +195,22 @@ impl Emit<'_> {
     }
 
     fn block_slot(&self, block: usize, symbol: i32) -> Slot {
-        let stream = self.streams.of_block[block].expect("lost blocks and those in equations have streams");
+        let stream = self.streams[block].expect("lost blocks and those in equations have streams");
         Slot::new(stream, symbol)
     }
+}
 
-    fn scratch(&self, place: usize) -> Slot {
-        let symbol = i32::try_from(place % self.streams.chunk).expect("chunks are short");
-        Slot::new(self.streams.scratch + place / self.streams.chunk, symbol)
-    }
+/// Leaves out the rows whose result no later row and no output needs.
+fn only_needed(mut rows: Vec<XorRow>, outputs: std::collections::HashSet<Slot>) -> Vec<XorRow> {
+    let mut needed = outputs;
+    rows.reverse();
+    rows.retain(|row| {
+        let keep = needed.remove(&row.to);
+        if keep {
+            needed.extend(&row.from);
+        }
+        keep
+    });
+    rows.reverse();
+    rows
 }
