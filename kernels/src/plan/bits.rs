@@ -1,4 +1,4 @@
-//! Rows of bits.
+//! Sets of small numbers as bits.
 
 /// A set of small numbers, XORed as a whole. It takes memory only up to the greatest number it ever had.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
@@ -25,8 +25,19 @@ impl Bits {
         self.0.iter_mut().zip(&other.0).for_each(|(word, other)| *word ^= other);
     }
 
+    /// Takes out what is in `other`, and returns it.
+    pub(super) fn take(&mut self, other: &Self) -> Self {
+        let both = Self(self.0.iter().zip(&other.0).map(|(word, other)| word & other).collect());
+        self.xor(&both);
+        both
+    }
+
     pub(super) fn is_zero(&self) -> bool {
         self.0.iter().all(|&word| word == 0)
+    }
+
+    pub(super) fn first(&self) -> Option<usize> {
+        self.ones().next()
     }
 
     pub(super) fn ones(&self) -> impl Iterator<Item = usize> + '_ {

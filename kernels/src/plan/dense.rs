@@ -3,30 +3,30 @@
 use super::bits::Bits;
 
 /// Symbols set aside, as columns, and what is known of them. A column's slot holds nothing at first, then the
-/// partial sum of its pivot, then the symbol itself.
+/// right-hand side of its pivot, then the symbol itself.
 #[derive(Default)]
 pub(super) struct Dense {
     /// The unknown of each column.
-    pub(super) columns: Vec<usize>,
-    /// Whether a column's value is in its slot.
-    pub(super) solved: Vec<bool>,
+    pub(super) unknowns: Vec<usize>,
+    /// The columns whose slots hold their symbols.
+    pub(super) solved: Bits,
     /// Reduced rows: no pivot's column occurs in the row of another.
     pivots: Vec<Pivot>,
 }
 
-/// The XOR of the columns in `row` is the XOR of the slots of the columns in `sum`.
-pub(super) struct Pivot {
+/// The XOR of the columns in `row` is the XOR of the slots of the columns in `sum`: its own, and of pivots that
+/// came later.
+struct Pivot {
     column: usize,
     row: Bits,
     sum: Bits,
 }
 
 impl Dense {
-    /// A new column for `unknown`.
+    /// A new column, for `unknown`.
     pub(super) fn add(&mut self, unknown: usize) -> usize {
-        self.columns.push(unknown);
-        self.solved.push(false);
-        self.columns.len() - 1
+        self.unknowns.push(unknown);
+        self.unknowns.len() - 1
     }
 
     /// Replaces the pivots' columns in `row`; returns the columns whose slots must be added for that.
@@ -41,7 +41,7 @@ impl Dense {
         sum
     }
 
-    /// Makes `column` a pivot: its slot holds the XOR of the columns in `row`, which is reduced.
+    /// Makes `column` a pivot whose slot holds the XOR of the columns in `row`, which is reduced.
     pub(super) fn pivot(&mut self, column: usize, row: Bits) {
         for pivot in self.pivots.iter_mut().filter(|pivot| pivot.row.get(column)) {
             pivot.row.xor(&row);
@@ -50,16 +50,18 @@ impl Dense {
         self.pivots.push(Pivot { column, row, sum: Bits::one(column) });
     }
 
-    /// A column that became known, and the columns whose slots' XOR it is. The caller puts it in its slot.
+    /// A column that has become known, and the columns whose slots' XOR it is, its own among them. It counts as
+    /// solved from now on.
     pub(super) fn solve(&mut self) -> Option<(usize, Bits)> {
         let at = self.pivots.iter().rposition(|pivot| pivot.row.ones().nth(1).is_none())?;
-        let Pivot { column, mut sum, .. } = self.pivots.remove(at);
-        self.solved[column] = true;
-        let from = sum.clone();
-        sum.flip(column);
+        let Pivot { column, sum, .. } = self.pivots.remove(at);
+        self.solved.flip(column);
+        // Its slot changes: what was in there is what will be, and the rest of the sum.
+        let mut rest = sum.clone();
+        rest.flip(column);
         for pivot in self.pivots.iter_mut().filter(|pivot| pivot.sum.get(column)) {
-            pivot.sum.xor(&sum);
+            pivot.sum.xor(&rest);
         }
-        Some((column, from))
+        Some((column, sum))
     }
 }

@@ -26,8 +26,10 @@ pub(super) struct Line {
 }
 
 impl Horizon {
-    pub(super) fn new(system: &System, steps: usize, known: &[bool]) -> Self {
+    /// `known` has a flag for each unknown of the horizon.
+    pub(super) fn new(system: &System, known: &[bool]) -> Self {
         let per_step = system.lost.len();
+        let steps = known.len() / per_step;
         let mut equations = Vec::new();
         for step in 0..steps {
             for (index, equation) in system.phases[step % system.phases.len()].iter().enumerate() {

@@ -2,12 +2,16 @@
 //!
 //! Given the past, the equations near the front are the same in every period. So a plan solves one chunk of
 //! a few periods, everything before it known, with a look-ahead whose symbols may be solved as well; what
-//! is solved ahead is known when the next chunk begins. That set only grows from chunk to chunk, so after a
-//! few rounds it stays the same: the last round's program then serves the rest of the frame, of whatever
-//! length. Before a frame and after its end all symbols are zero, which the buffers provide.
+//! had to be solved ahead is known when the next chunk begins. After a few rounds that set stays the same: the
+//! last round's program then serves the rest of the frame, of whatever length. Before a frame and after its
+//! end all symbols are zero, which the buffers provide.
+//!
+//! Symbols are peeled (`peel`); where that is stuck one is set aside, and equations left over tell later what it is
+//! (`dense`). Rows are written such that as few as possible depend on what is set aside (`emit`).
 
 mod bits;
 mod dense;
+mod emit;
 mod horizon;
 mod peel;
 mod solve;
@@ -18,7 +22,7 @@ use thiserror::Error;
 use crate::block_set::BlockSet;
 use crate::code::Code;
 use crate::program::Program;
-use solve::{Solved, solve};
+use solve::{Keep, Solved, solve};
 use system::System;
 
 /// What a stream of a decode arena holds.
@@ -116,7 +120,9 @@ impl DecodePlan {
         let mut known = vec![false; horizon * per_step];
         let mut rounds: Vec<Solved> = Vec::new();
         loop {
-            let solved = solve(system, &streams, horizon, &known);
+            // Which symbols are needed may change with what is known, so it might never settle.
+            let keep = if rounds.len() < ROUNDS_MAX / 2 { Keep::Needed } else { Keep::All };
+            let solved = solve(system, &streams, chunk, &known, keep);
             let (now, ahead) = solved.known.split_at(chunk * per_step);
             if now.contains(&false) || rounds.len() == ROUNDS_MAX {
                 return None;
@@ -216,6 +222,6 @@ fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Option<usize>
 
 const CHUNK_STEPS_MIN: usize = 32;
 const LOOK_AHEAD_MIN: usize = 48;
-const ROUNDS_MAX: usize = 32;
+const ROUNDS_MAX: usize = 16;
 /// Beyond this many unknowns no longer look-ahead is tried (unless few are lost).
 const UNKNOWNS_MAX: usize = 1 << 15;
