@@ -83,6 +83,12 @@ impl<'a> Emit<'a> {
         }
     }
 
+    /// Whether all settled unknowns below `end` are in their slots.
+    pub(super) fn is_complete(&self, end: usize) -> bool {
+        let mut open = self.lacking.iter().chain(&self.waiting);
+        open.all(|&unknown| unknown >= end || self.symbols[unknown].is_clean())
+    }
+
     /// Completes all settled symbols that are determined, and says which are not. Columns that nothing solved
     /// may cancel, and count as zero.
     pub(super) fn finish(&mut self) -> Vec<usize> {

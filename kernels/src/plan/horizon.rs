@@ -10,8 +10,6 @@ pub(super) struct Horizon {
     pub(super) steps: usize,
     /// Unknowns in each step, known ones included: unknown v belongs to step v / `per_step`.
     pub(super) per_step: usize,
-    /// How many steps an unknown's equations may lie after it.
-    pub(super) reach: usize,
 }
 
 /// An equation of the system at one step.
@@ -41,7 +39,7 @@ impl Horizon {
                 equations.push(Line { step, index, weight, unknowns: unknown.collect() });
             }
         }
-        Self { equations, steps, per_step, reach: system.depth + 1 }
+        Self { equations, steps, per_step }
     }
 
     /// How many unknowns there are, known ones included.

@@ -5,6 +5,9 @@ use std::collections::BinaryHeap;
 
 use super::horizon::Horizon;
 
+/// Equations by weight.
+type Queue = BinaryHeap<Reverse<(usize, usize)>>;
+
 /// How far peeling has come. A symbol is settled once it is peeled, or set aside for elimination.
 pub(super) struct Peel<'a> {
     horizon: &'a Horizon,
@@ -13,10 +16,10 @@ pub(super) struct Peel<'a> {
     /// Unsettled unknowns left in each equation.
     left: Vec<usize>,
     settled: Vec<bool>,
-    /// Equations with one unsettled unknown, the best first.
-    ready: BinaryHeap<Reverse<(usize, usize)>>,
-    /// Equations whose unknowns were all settled by others.
-    spare: Vec<usize>,
+    /// Equations with one unsettled unknown, the lightest first.
+    ready: Queue,
+    /// Equations whose unknowns were all settled by others, the lightest first.
+    spare: Queue,
     /// No unknown below is unsettled, but for those in no equation.
     front: usize,
 }
@@ -30,7 +33,7 @@ impl<'a> Peel<'a> {
         let left: Vec<usize> = horizon.equations.iter().map(|line| line.unknowns.len()).collect();
         let settled = vec![false; horizon.count()];
         let mut this =
-            Self { horizon, contained, settled, ready: BinaryHeap::new(), spare: Vec::new(), front: 0, left };
+            Self { horizon, contained, settled, ready: Queue::new(), spare: Queue::new(), front: 0, left };
         (0..horizon.equations.len()).for_each(|equation| this.enqueue(equation));
         this
     }
@@ -42,19 +45,19 @@ impl<'a> Peel<'a> {
     /// An equation that gives one more unknown, and that unknown.
     pub(super) fn ready(&mut self) -> Option<(usize, usize)> {
         loop {
-            let Reverse((_, equation)) = self.ready.pop()?;
+            let Reverse((weight, equation)) = self.ready.pop()?;
             let mut unknowns = self.horizon.equations[equation].unknowns.iter().copied();
             // Another equation may have given the unknown since this one became ready.
             if let Some(unknown) = unknowns.find(|&unknown| !self.settled[unknown]) {
                 return Some((equation, unknown));
             }
-            self.spare.push(equation);
+            self.spare.push(Reverse((weight, equation)));
         }
     }
 
     /// An equation that no unknown was peeled from, all of whose unknowns are settled.
     pub(super) fn spare(&mut self) -> Option<usize> {
-        self.spare.pop()
+        self.spare.pop().map(|Reverse((_, equation))| equation)
     }
 
     pub(super) fn settle(&mut self, unknown: usize) {
@@ -72,21 +75,14 @@ impl<'a> Peel<'a> {
         }
     }
 
-    /// The unknown that helps most: of the lightest equation near the front, the one in most equations.
+    /// The unknown to set aside: of the earliest step that has any left, the one in most equations that it makes
+    /// ready. None if all are settled, but for those in no equation.
     pub(super) fn choose_inactive(&mut self) -> Option<usize> {
-        while self.front < self.settled.len()
-            && (self.settled[self.front] || self.contained[self.front].is_empty())
-        {
-            self.front += 1;
-        }
-        let step = (self.front < self.settled.len()).then(|| self.front / self.horizon.per_step)?;
-        let start = self.horizon.equations.partition_point(|line| line.step < step);
-        let end = self.horizon.equations.partition_point(|line| line.step <= step + self.horizon.reach);
-        let lightest =
-            (start..end).filter(|&equation| self.left[equation] > 1).min_by_key(|&eq| self.left[eq])?;
-        let weight = |unknown: usize| self.contained[unknown].iter().filter(|&&eq| self.left[eq] > 1).count();
-        let candidates =
-            self.horizon.equations[lightest].unknowns.iter().filter(|&&unknown| !self.settled[unknown]);
-        candidates.copied().max_by_key(|&unknown| (weight(unknown), Reverse(unknown)))
+        let is_open = |unknown: usize| !self.settled[unknown] && !self.contained[unknown].is_empty();
+        self.front = (self.front..self.settled.len()).find(|&unknown| is_open(unknown))?;
+        let end = (self.front + 1).next_multiple_of(self.horizon.per_step);
+        let ready = |unknown: usize| self.contained[unknown].iter().filter(|&&eq| self.left[eq] == 2).count();
+        let step = (self.front..end).filter(|&unknown| is_open(unknown));
+        step.max_by_key(|&unknown| (ready(unknown), Reverse(unknown)))
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn solve(
 ) -> Solved {
     let horizon = Horizon::new(system, known);
     let (mut peel, mut emit) = (Peel::new(&horizon), Emit::new(system, streams, &horizon));
+    let ahead = chunk * horizon.per_step;
     loop {
         if let Some(equation) = peel.spare() {
             emit.eliminate(equation);
@@ -46,6 +47,10 @@ pub(super) fn solve(
             emit.peel(equation, unknown);
             peel.settle(unknown);
         } else if let Some(unknown) = peel.choose_inactive() {
+            // Nothing after is kept.
+            if keep == Keep::Needed && unknown >= ahead && emit.is_complete(ahead) {
+                break;
+            }
             emit.set_aside(unknown);
             peel.settle(unknown);
         } else {
@@ -56,7 +61,6 @@ pub(super) fn solve(
     let mut after: Known = known.iter().enumerate().map(is_known).collect();
     emit.finish().into_iter().for_each(|unknown| after[unknown] = false);
     if keep == Keep::Needed {
-        let ahead = chunk * horizon.per_step;
         let mut needed = known.to_vec();
         for (_, row) in needed_rows(&emit, &after[..ahead], known).filter(|&(needed, _)| needed) {
             needed[emit.unknown(row.to).expect("rows write unknowns")] = true;
