@@ -62,7 +62,7 @@ fn line(code: &Code, data_lost: usize, parity_lost: usize) {
         let mut from: Vec<usize> = blocks.collect();
         for _ in 0..count {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            live.remove(from.swap_remove(((dice >> 32) * from.len() as u64 >> 32) as usize));
+            live.remove(from.swap_remove((((dice >> 32) * from.len() as u64) >> 32) as usize));
         }
     }
     let start = Instant::now();

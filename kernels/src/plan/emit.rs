@@ -195,9 +195,16 @@ impl<'a> Emit<'a> {
             let skip = unknown.is_some_and(|unknown| target == Some(unknown) || self.is_aside(unknown));
             (!skip).then(|| self.block_slot(self.system.lost[term.block], symbol))
         });
+        let mut from: Vec<Slot> = live.chain(lost).collect();
         let mut lacks = self.lacks(equation);
-        let solved = self.slots_of(&lacks.take(&self.dense.solved));
-        (live.chain(lost).chain(solved).collect(), lacks)
+        for slot in self.slots_of(&lacks.take(&self.dense.solved)) {
+            // One that is in the equation, too, cancels.
+            match from.iter().position(|&other| other == slot) {
+                Some(place) => drop(from.swap_remove(place)),
+                None => from.push(slot),
+            }
+        }
+        (from, lacks)
     }
 
     /// Whether an unknown is an unsolved column.

@@ -10,6 +10,7 @@
 //! (`dense`). Rows are written such that as few as possible depend on what is set aside (`emit`).
 
 mod bits;
+mod chain;
 mod dense;
 mod emit;
 mod horizon;

@@ -1,5 +1,6 @@
 //! One chunk of the periodic plan: from the equations of a horizon to the XOR rows that restore its symbols.
 
+use super::chain::chain;
 use super::emit::Emit;
 use super::horizon::Horizon;
 use super::peel::Peel;
@@ -70,7 +71,7 @@ pub(super) fn solve(
     let mut needed: Vec<bool> = needed_rows(&emit, &after, known).map(|(needed, _)| needed).collect();
     let inactive = emit.dense.unknowns.len();
     let rows = emit.rows.into_iter().filter(|_| needed.pop().expect("a flag for each row")).collect();
-    Solved { rows, known: after, inactive }
+    Solved { rows: chain(rows), known: after, inactive }
 }
 
 /// The rows, last first, and whether they are needed for what is in `wanted` and not in `known`.
