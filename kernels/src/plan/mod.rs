@@ -33,8 +33,6 @@ pub enum Role {
     Input(usize),
     /// The symbols of this lost data block, computed by the program.
     Output(usize),
-    /// Sums that mean nothing outside a group.
-    Scratch,
 }
 
 /// How to restore the lost data blocks of a frame: programs for the first groups, the last of them for all
@@ -56,8 +54,6 @@ pub struct PlanCost {
     pub rows: usize,
     /// Symbols that were found by elimination, not by peeling.
     pub inactive: usize,
-    /// Streams that hold sums only.
-    pub scratch: usize,
     /// Steps after the group whose symbols the planner could use.
     pub look_ahead: usize,
 }
@@ -145,7 +141,6 @@ impl DecodePlan {
             operands: last.rows.iter().map(|row| row.from.len()).sum(),
             rows: last.rows.len(),
             inactive: last.inactive,
-            scratch: 0,
             look_ahead,
         };
         let programs = rounds.into_iter().map(|round| Program {
