@@ -49,7 +49,7 @@ pub use code::{Code, Row, Tap};
 pub use codec::{BlockError, Codec};
 pub use encode::StreamEncoder;
 pub use exec::{Bound, Part, Stores};
-pub use plan::{DecodePlan, Reads, RepairPlan, Role, Unrecoverable};
+pub use plan::{DecodePlan, PlanCost, Reads, RepairPlan, Role, Unrecoverable};
 pub use profile::{
     BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, GROUP_MAX, Profile, ProfileError,
     RFC5170_SEED_MAX, TAPS_MAX, UNIT_MAX, WEIGHT_MAX,

@@ -15,7 +15,7 @@ pub struct Slot {
 
 impl Slot {
     pub(crate) fn new(stream: usize, symbol: i32) -> Self {
-        Self { stream: u32::try_from(stream).expect("as many streams as blocks and scratch"), symbol }
+        Self { stream: u32::try_from(stream).expect("at most as many streams as blocks"), symbol }
     }
 }
 

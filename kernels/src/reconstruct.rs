@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::arena::Slices;
 use crate::block_set::BlockSet;
-use crate::codec::{BlockError, Codec, FrameSteps, copy_range, on_threads, split_off};
+use crate::codec::{BlockError, Codec, FrameSteps, copy_range, on_threads, reborrow, split_off};
 use crate::exec::{Bound, Stores};
 use crate::plan::{DecodePlan, Role};
 use crate::program::Program;
@@ -190,36 +190,16 @@ impl<'a> FrameDecoder<'a> {
         (steps / self.plan.advance()).clamp(1, TILE_STEPS_MAX.div_ceil(self.plan.advance()))
     }
 
-    fn scratch_streams(&self) -> usize {
-        self.plan.roles().iter().filter(|role| **role == Role::Scratch).count()
-    }
-
     /// Runs groups that all have the plan's last program, on the slices themselves.
     fn in_place(&self, groups: Range<usize>, outputs: &mut [&mut [u8]]) {
-        let (advance, back) = (self.plan.advance(), self.plan.reach_back());
-        // Without scratch, one binding serves all groups. Scratch is a few lines that stay in the cache while the
-        // other streams move on, so it is bound anew now and then.
-        let scratch = self.scratch_streams();
-        let window = if scratch == 0 { groups.len() } else { WINDOW_GROUPS };
-        let window_steps = back + (window - 1) * advance + self.plan.reach_ahead();
-        let mut arena = crate::Arena::new(scratch, if scratch == 0 { 0 } else { window_steps * 64 })
-            .expect("a window is smaller than the blocks");
-        for start in groups.clone().step_by(window) {
-            let now = start..(start + window).min(groups.end);
-            let from = (now.start * advance - back) * 64;
-            let to = from + (back + (now.len() - 1) * advance + self.plan.reach_ahead()) * 64;
-            let read: Vec<&[u8]> = self.inputs.iter().map(|input| &input[from..to]).collect();
-            let written = outputs.iter_mut().map(|output| &mut output[from..to]);
-            let written = written.chain(arena.streams_mut().map(|stream| &mut stream[..to - from])).collect();
-            let bound = Slices::new(&read, written, 0)
-                .and_then(|slices| Some((Bound::over(self.program(now.start), &slices).ok()?, slices)));
-            let Some((bound, mut slices)) = bound else {
-                // Not aligned, or too far apart.
-                return self.tiles(start..groups.end, outputs);
-            };
-            let parts = bound.split_over(&mut slices, back as isize, 0..now.len(), 1, Stores::Cached);
-            parts.into_iter().for_each(|part| part.run(self.codec.level()));
-        }
+        let slices = Slices::new(&self.inputs, reborrow(outputs), 0)
+            .and_then(|slices| Some((Bound::over(self.program(groups.start), &slices).ok()?, slices)));
+        let Some((bound, mut slices)) = slices else {
+            // Not aligned, or too far apart.
+            return self.tiles(groups, outputs);
+        };
+        let parts = bound.split_over(&mut slices, 0, groups, 1, Stores::Cached);
+        parts.into_iter().for_each(|part| part.run(self.codec.level()));
     }
 
     /// Runs groups in a buffer, with zeros where the frame ends.
@@ -267,5 +247,3 @@ impl<'a> FrameDecoder<'a> {
 /// Half of a usual second-level cache.
 const TILE_BYTES: usize = 512 << 10;
 const TILE_STEPS_MAX: usize = 1024;
-/// So many groups share one stretch of scratch.
-const WINDOW_GROUPS: usize = 8;

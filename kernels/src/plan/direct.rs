@@ -143,9 +143,9 @@ impl Choice<'_> {
 
     fn plan(&self, code: &Code, system: &System) -> DecodePlan {
         let advance = chunk_steps(code);
-        let (roles, streams) = assign_streams(code, system, advance);
+        let (roles, streams) = assign_streams(code, system);
         let slot = |block: usize, symbol: i32| {
-            Slot::new(streams.of_block[block].expect("blocks in equations have streams"), symbol)
+            Slot::new(streams[block].expect("blocks in equations have streams"), symbol)
         };
         let mut rows = Vec::new();
         for start in (0..advance).step_by(self.period) {

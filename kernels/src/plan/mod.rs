@@ -2,12 +2,19 @@
 //!
 //! Given the past, the equations near the front are the same in every period. So a plan solves one chunk of
 //! a few periods, everything before it known, with a look-ahead whose symbols may be solved as well; what
-//! is solved ahead is known when the next chunk begins. That set only grows from chunk to chunk, so after a
-//! few rounds it stays the same: the last round's program then serves the rest of the frame, of whatever
-//! length. Before a frame and after its end all symbols are zero, which the buffers provide.
+//! had to be solved ahead is known when the next chunk begins. After a few rounds that set stays the same: the
+//! last round's program then serves the rest of the frame, of whatever length. Before a frame and after its
+//! end all symbols are zero, which the buffers provide.
+//!
+//! Symbols are peeled (`peel`); where that is stuck one is set aside, and equations left over tell later what it is
+//! (`dense`). Rows are written such that as few as possible depend on what is set aside (`emit`).
 
 mod bits;
+mod chain;
+mod dense;
 mod direct;
+mod emit;
+mod horizon;
 mod peel;
 mod prune;
 mod repair;
@@ -19,8 +26,9 @@ use thiserror::Error;
 use crate::block_set::BlockSet;
 use crate::code::Code;
 use crate::program::{Program, XorRow};
+use chain::chain;
 pub use repair::{Reads, RepairPlan};
-use solve::{Solved, Streams, solve};
+use solve::{Keep, Solved, solve};
 use system::System;
 
 /// What a stream of a decode arena holds.
@@ -30,7 +38,7 @@ pub enum Role {
     Input(usize),
     /// The symbols of this lost block, computed by the program.
     Output(usize),
-    /// What only the programs use.
+    /// A lost block that nobody wants, but the programs use.
     Scratch,
 }
 
@@ -40,6 +48,21 @@ pub enum Role {
 pub struct DecodePlan {
     roles: Vec<Role>,
     programs: Vec<Program>,
+    cost: PlanCost,
+}
+
+/// What the last program of a [`DecodePlan`] takes for one group, which is [`DecodePlan::advance`] symbols of
+/// each lost block.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct PlanCost {
+    /// Symbols read: one load each.
+    pub operands: usize,
+    /// Symbols written: one store each.
+    pub rows: usize,
+    /// Symbols that were found by elimination, not by peeling.
+    pub inactive: usize,
+    /// Steps after the group whose symbols the planner could use.
+    pub look_ahead: usize,
 }
 
 /// Why the live blocks do not restore the file.
@@ -73,17 +96,17 @@ impl DecodePlan {
         let blocks = live.blocks();
         let mut lost = BlockSet::none(blocks);
         (0..code.profile().data()).filter(|&b| !live.contains(b)).for_each(|block| lost.insert(block));
-        Self::solve(code, live, &System::new(code, live, &lost))
+        Self::solve(code, live, &System::new(code, live, &lost)).map(Self::chained)
     }
 
-    /// Finds all unknowns of the system.
+    /// Finds all unknowns of the system, each row for itself.
     fn solve(code: &Code, live: &BlockSet, system: &System) -> Result<Self, Unrecoverable> {
         let profile = code.profile();
         if live.len() < profile.data() {
             return Err(Unrecoverable::TooFew { live: live.len(), data: profile.data() });
         }
         if system.lost.is_empty() {
-            return Ok(Self { roles: Vec::new(), programs: Vec::new() });
+            return Ok(Self { roles: Vec::new(), programs: Vec::new(), cost: PlanCost::default() });
         }
         let dependent = Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() };
         let chunk = chunk_steps(code);
@@ -109,12 +132,14 @@ impl DecodePlan {
     }
 
     fn with_look_ahead(code: &Code, system: &System, chunk: usize, look_ahead: usize) -> Option<Self> {
-        let (roles, streams) = assign_streams(code, system, chunk);
+        let (roles, streams) = assign_streams(code, system);
         let (per_step, horizon) = (system.lost.len(), chunk + look_ahead);
         let mut known = vec![false; horizon * per_step];
         let mut rounds: Vec<Solved> = Vec::new();
         loop {
-            let solved = solve(system, &streams, horizon, &known);
+            // Which symbols are needed may change with what is known, so it might never settle.
+            let keep = if rounds.len() < ROUNDS_MAX / 2 { Keep::Needed } else { Keep::All };
+            let solved = solve(system, &streams, chunk, &known, keep);
             let (now, ahead) = solved.known.split_at(chunk * per_step);
             if now.contains(&false) || rounds.len() == ROUNDS_MAX {
                 return None;
@@ -129,9 +154,10 @@ impl DecodePlan {
             }
             known = next;
         }
-        let scratch = rounds.iter().map(|round| round.scratch).max().unwrap_or(0).div_ceil(chunk);
-        let roles: Vec<Role> = roles.into_iter().chain((0..scratch).map(|_| Role::Scratch)).collect();
-        Some(Self::from_rows(roles, chunk, rounds.into_iter().map(|round| round.rows)))
+        let last = rounds.last()?;
+        let cost = PlanCost { inactive: last.inactive, look_ahead, ..PlanCost::default() };
+        let plan = Self::from_rows(roles, chunk, rounds.into_iter().map(|round| round.rows));
+        Some(Self { cost, ..plan })
     }
 
     /// A plan of groups of `advance` steps, one list of rows for each program.
@@ -145,7 +171,18 @@ impl DecodePlan {
             init: Vec::new(),
             inputs: inputs.clone(),
         });
-        Self { programs: programs.collect(), roles }
+        Self { programs: programs.collect(), roles, cost: PlanCost::default() }
+    }
+
+    /// The same plan with rows that continue the row before, once no row is left out any more.
+    fn chained(mut self) -> Self {
+        for program in &mut self.programs {
+            program.groups = std::mem::take(&mut program.groups).into_iter().map(chain).collect();
+        }
+        let rows = self.programs.last().map_or(&[][..], |last| &last.groups[0]);
+        self.cost.operands = rows.iter().map(|row| row.from.len()).sum();
+        self.cost.rows = rows.len();
+        self
     }
 
     /// What each stream of the arena holds. Empty if no block is lost.
@@ -159,6 +196,12 @@ impl DecodePlan {
     #[must_use]
     pub fn programs(&self) -> &[Program] {
         &self.programs
+    }
+
+    /// What a group takes, counted.
+    #[must_use]
+    pub fn cost(&self) -> PlanCost {
+        self.cost
     }
 
     /// Steps in a group.
@@ -187,7 +230,7 @@ impl DecodePlan {
 }
 
 /// Streams for the live blocks that occur in any equation, and for the lost ones.
-fn assign_streams(code: &Code, system: &System, chunk: usize) -> (Vec<Role>, Streams) {
+fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Option<usize>>) {
     let mut of_block = vec![None; code.profile().blocks()];
     let mut roles = Vec::new();
     let mut assign = |block: usize, role| {
@@ -204,8 +247,7 @@ fn assign_streams(code: &Code, system: &System, chunk: usize) -> (Vec<Role>, Str
     for &block in &system.lost {
         assign(block, if system.wanted.contains(block) { Role::Output(block) } else { Role::Scratch });
     }
-    let scratch = roles.len();
-    (roles, Streams { of_block, scratch, chunk })
+    (roles, of_block)
 }
 
 /// Steps that one group solves: a stripe, or a few periods.
@@ -216,6 +258,6 @@ fn chunk_steps(code: &Code) -> usize {
 
 const CHUNK_STEPS_MIN: usize = 32;
 const LOOK_AHEAD_MIN: usize = 48;
-const ROUNDS_MAX: usize = 32;
+const ROUNDS_MAX: usize = 16;
 /// Beyond this many unknowns no longer look-ahead is tried (unless few are lost).
 const UNKNOWNS_MAX: usize = 1 << 15;

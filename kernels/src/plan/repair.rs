@@ -44,6 +44,7 @@ impl RepairPlan {
             Some(plan) => plan,
             None => prune(DecodePlan::solve(code, live, &system)?),
         };
+        let plan = plan.chained();
         Ok(Self { reads: reads(&plan), plan })
     }
 
