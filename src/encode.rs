@@ -202,10 +202,10 @@ pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Bytes>, mut slice: Byte
     Ok(())
 }
 
-/// 256 KiB of each block: enough for one write, little enough for the third-level cache.
-const CHUNK_STEPS_MAX: usize = 4096;
+/// 128 KiB of each block: enough for one write, little enough that a chunk is still in the caches when it is written.
+const CHUNK_STEPS_MAX: usize = 2048;
 /// One that is read, one encoded, and the rest in the hands of the stores.
-const BUFFERS_MAX: usize = 6;
+const BUFFERS_MAX: usize = 4;
 const BUFFERS_MIN: usize = 2;
 /// How long to wait before a store that was full is asked again.
 const FULL_STORE_WAIT: Duration = Duration::from_micros(200);
