@@ -5,6 +5,7 @@
 //! it that enables the instructions.
 
 mod body;
+mod check;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
@@ -13,6 +14,7 @@ mod x86;
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use thiserror::Error;
 
@@ -43,6 +45,14 @@ pub enum LevelError {
         /// The name given.
         name: String,
     },
+    /// The level computes wrong results on this machine.
+    #[error(
+        "SIMD level `{name}` fails its self-test on this machine: force another, or `portable`, and have the hardware checked"
+    )]
+    Faulty {
+        /// The level's name.
+        name: String,
+    },
     /// This machine does not have the level.
     #[error("this machine has no SIMD level `{name}`: it has {}", names(&Level::all()))]
     Unavailable {
@@ -69,16 +79,18 @@ impl Level {
         levels
     }
 
-    /// The fastest level of this machine.
+    /// The fastest level of this machine that passes its self-test.
     #[must_use]
     pub fn fastest() -> Self {
-        Self::all().pop().unwrap_or(Self::PORTABLE)
+        static FASTEST: OnceLock<Level> = OnceLock::new();
+        let right = || Self::all().into_iter().rev().find(|&level| check::is_right(level));
+        *FASTEST.get_or_init(|| right().unwrap_or(Self::PORTABLE))
     }
 
     /// The level named by the environment variable [`LEVEL_VARIABLE`], else the fastest.
     ///
     /// # Errors
-    /// If the variable names no level, or one that this machine does not have.
+    /// If the variable names no level, or one that this machine does not have or that fails its self-test.
     pub fn from_env() -> Result<Self, LevelError> {
         match std::env::var_os(LEVEL_VARIABLE) {
             Some(name) => name.to_string_lossy().parse(),
@@ -127,10 +139,12 @@ impl FromStr for Level {
     fn from_str(name: &str) -> Result<Self, LevelError> {
         match name {
             "" | "auto" => Ok(Self::fastest()),
-            "portable" | "neon" | "avx2" | "avx512" => Self::all()
-                .into_iter()
-                .find(|level| level.name() == name)
-                .ok_or_else(|| LevelError::Unavailable { name: name.to_owned() }),
+            "portable" | "neon" | "avx2" | "avx512" => {
+                let level = Self::all().into_iter().find(|level| level.name() == name);
+                let level = level.ok_or_else(|| LevelError::Unavailable { name: name.to_owned() })?;
+                let faulty = LevelError::Faulty { name: name.to_owned() };
+                check::is_right(level).then_some(level).ok_or(faulty)
+            }
             _ => Err(LevelError::Unknown { name: name.to_owned() }),
         }
     }
