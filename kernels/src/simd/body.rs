@@ -145,6 +145,9 @@ unsafe fn run_rows<S: Symbol, const STREAMING: bool>(job: &Job<'_>) {
             Some(5) => run_groups::<S, STREAMING, 5>(job),
             Some(6) => run_groups::<S, STREAMING, 6>(job),
             Some(7) => run_groups::<S, STREAMING, 7>(job),
+            Some(9) => run_groups::<S, STREAMING, 9>(job),
+            Some(10) => run_groups::<S, STREAMING, 10>(job),
+            Some(11) => run_groups::<S, STREAMING, 11>(job),
             _ => run_groups::<S, STREAMING, 0>(job),
         }
     }

@@ -1,5 +1,9 @@
-//! The level of every machine: `wide` at the width the build was made for, and the loop for small symbols.
+//! The level of every machine: `wide` at the width the build was made for, with what every x86-64 has besides; and
+//! the loop for small symbols.
 #![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the arena")]
+
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::{__m128i, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si128};
 
 use wide::u64x8;
 
@@ -30,15 +34,36 @@ impl Symbol for u64x8 {
 
     #[inline(always)]
     unsafe fn stream(self, to: *mut u8) {
+        #[cfg(target_arch = "x86_64")]
+        for (lane, quarter) in bytemuck::cast::<_, [__m128i; 4]>(self.to_array()).into_iter().enumerate() {
+            // SAFETY: the caller's promise, and every x86-64 has SSE2; `fence` follows.
+            unsafe { _mm_stream_si128(to.cast::<__m128i>().add(lane), quarter) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
         // SAFETY: the caller's promise.
-        unsafe { self.store(to) }
+        unsafe {
+            self.store(to);
+        }
     }
 
     #[inline(always)]
-    fn fence() {}
+    fn fence() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has SSE.
+        unsafe {
+            _mm_sfence();
+        }
+    }
 
     #[inline(always)]
-    fn prefetch(_at: *const u8) {}
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    fn prefetch(at: *const u8) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has SSE, and a prefetch never faults.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        }
+    }
 }
 
 pub(super) fn run(job: &Job<'_>) {
