@@ -8,12 +8,13 @@ use crate::program::{Slot, XorRow};
 /// Reorders rows such that many continue the row before. Each reads and writes the same values as it did.
 pub(super) fn chain(rows: Vec<XorRow>) -> Vec<XorRow> {
     let (after, mut left) = dependencies(&rows);
-    let mut ready: BinaryHeap<Reverse<usize>> =
-        (0..rows.len()).filter(|&row| left[row] == 0).map(Reverse).collect();
+    let steps: Vec<i32> = rows.iter().map(|row| row.to.symbol).collect();
+    let mut ready: BinaryHeap<Reverse<(i32, usize)>> =
+        (0..rows.len()).filter(|&row| left[row] == 0).map(|row| Reverse((steps[row], row))).collect();
     let mut rows: Vec<Option<XorRow>> = rows.into_iter().map(Some).collect();
     let mut chained: Vec<XorRow> = Vec::with_capacity(rows.len());
     let mut next = None;
-    while let Some((index, place)) = next.take().or_else(|| Some((ready.pop()?.0, None))) {
+    while let Some((index, place)) = next.take().or_else(|| Some((ready.pop()?.0.1, None))) {
         // It may have run already, as the next of another.
         let Some(mut row) = rows[index].take() else { continue };
         if let Some(place) = place {
@@ -23,7 +24,7 @@ pub(super) fn chain(rows: Vec<XorRow>) -> Vec<XorRow> {
         for &later in &after[index] {
             left[later] -= 1;
             if left[later] == 0 {
-                ready.push(Reverse(later));
+                ready.push(Reverse((steps[later], later)));
             }
         }
         let continues = |&later: &usize| {
