@@ -77,7 +77,7 @@ impl Bound {
         let longest = lengths().max();
         let lines = (0..program.advance).flat_map(|symbol| {
             let symbol = i32::try_from(symbol).expect("periods are short");
-            program.inputs.iter().map(move |&stream| Slot::new(stream, symbol))
+            program.prefetched.iter().map(move |&stream| Slot::new(stream, symbol))
         });
         let prefetch = offsets(&lines.collect::<Vec<_>>())?;
         let rows_per_group = program.groups.iter().map(Vec::len).min().unwrap_or(0).max(1);

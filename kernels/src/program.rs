@@ -41,8 +41,9 @@ pub struct Program {
     pub(crate) groups: Vec<Vec<XorRow>>,
     /// What the chained sum holds before a group, counted from that group's first step.
     pub(crate) init: Vec<Slot>,
-    /// The streams that are read and never written.
-    pub(crate) inputs: Vec<usize>,
+    /// The streams whose lines are asked for before they are reached. Of those that are stored past the caches there
+    /// is nothing to ask for.
+    pub(crate) prefetched: Vec<usize>,
 }
 
 impl Program {
@@ -82,7 +83,7 @@ impl Program {
             advance: 1,
             groups: groups.collect(),
             init,
-            inputs: (0..data).collect(),
+            prefetched: (0..data).collect(),
         }
     }
 

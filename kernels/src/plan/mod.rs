@@ -162,14 +162,14 @@ impl DecodePlan {
 
     /// A plan of groups of `advance` steps, one list of rows for each program.
     fn from_rows(roles: Vec<Role>, advance: usize, rows: impl Iterator<Item = Vec<XorRow>>) -> Self {
-        let is_input = |stream: &usize| matches!(roles[*stream], Role::Input(_));
-        let inputs: Vec<usize> = (0..roles.len()).filter(is_input).collect();
+        // A line that is written has to be in the cache as much as one that is read.
+        let prefetched: Vec<usize> = (0..roles.len()).collect();
         let programs = rows.map(|rows| Program {
             streams: roles.len(),
             advance,
             groups: vec![rows],
             init: Vec::new(),
-            inputs: inputs.clone(),
+            prefetched: prefetched.clone(),
         });
         Self { programs: programs.collect(), roles, cost: PlanCost::default() }
     }

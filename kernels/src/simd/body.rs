@@ -46,7 +46,7 @@ pub(crate) struct Job<'a> {
     pub(crate) row_pairs: Option<usize>,
     /// What the accumulator holds before any group.
     pub(crate) init: &'a [i32],
-    /// What each group reads, one offset a line, asked for [`PREFETCH_AHEAD_BYTES`] before it is needed.
+    /// What each group touches, one offset a line, asked for [`PREFETCH_AHEAD_BYTES`] before it is needed.
     pub(crate) prefetch: &'a [i32],
     /// Lines to prefetch at each row.
     pub(crate) prefetch_per_row: usize,
@@ -134,7 +134,7 @@ pub(super) unsafe fn run<S: Symbol>(job: &Job<'_>) {
     }
 }
 
-/// Encoders have rows of one length, and it is one of these for most shapes (a head and up to 12 operands);
+/// Encoders have rows of one length, and it is one of these for most shapes (a head and up to 20 operands);
 /// all others take the loop of any length.
 #[inline(always)]
 unsafe fn run_rows<S: Symbol, const STREAMING: bool>(job: &Job<'_>) {
