@@ -79,8 +79,10 @@ impl Arena {
         streams.checked_mul(Self::stride_lines(stream_bytes))?.checked_mul(64)
     }
 
+    /// Odd; and of long streams such that 64 of them, which is as many as a first-level cache has sets, spread evenly.
     fn stride_lines(stream_bytes: usize) -> usize {
-        stream_bytes.div_ceil(64) | 1
+        let lines = stream_bytes.div_ceil(64);
+        if lines < 2048 { lines | 1 } else { (lines - 25).next_multiple_of(64) + 25 }
     }
 
     /// How many streams there are.
