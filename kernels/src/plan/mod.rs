@@ -8,6 +8,7 @@
 
 mod bits;
 mod peel;
+pub(crate) mod rank;
 mod solve;
 mod system;
 
@@ -74,26 +75,15 @@ impl DecodePlan {
         if system.lost.is_empty() {
             return Ok(Self { roles: Vec::new(), programs: Vec::new() });
         }
-        let period = code.phases().len();
-        let chunk = CHUNK_STEPS_MIN.next_multiple_of(period);
-        let unknowns_max = UNKNOWNS_MAX.max(system.lost.len() * (chunk + 2 * LOOK_AHEAD_MIN));
-        // A longer look-ahead solves more patterns and costs more planning.
-        let first = LOOK_AHEAD_MIN.max(if code.is_chained() { 0 } else { 2 * system.depth });
-        let mut look_ahead = first;
-        loop {
-            if let Some(plan) = Self::with_look_ahead(code, &system, chunk, look_ahead) {
-                return Ok(plan);
-            }
-            look_ahead *= 2;
-            if system.lost.len() * (chunk + look_ahead) > unknowns_max {
-                return Err(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() });
-            }
-        }
+        let chunk = chunk_steps(code);
+        look_aheads(code, &system)
+            .find_map(|horizon| Self::with_horizon(code, &system, chunk, horizon))
+            .ok_or(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() })
     }
 
-    fn with_look_ahead(code: &Code, system: &System, chunk: usize, look_ahead: usize) -> Option<Self> {
+    fn with_horizon(code: &Code, system: &System, chunk: usize, horizon: usize) -> Option<Self> {
         let (roles, streams) = assign_streams(code, system, chunk);
-        let (per_step, horizon) = (system.lost.len(), chunk + look_ahead);
+        let per_step = system.lost.len();
         let mut known = vec![false; horizon * per_step];
         let mut rounds: Vec<Solved> = Vec::new();
         loop {
@@ -162,6 +152,22 @@ impl DecodePlan {
     pub fn reach_ahead(&self) -> usize {
         self.programs.iter().map(Program::reach_ahead).max().unwrap_or(0).max(self.advance())
     }
+}
+
+/// Steps in a chunk.
+fn chunk_steps(code: &Code) -> usize {
+    CHUNK_STEPS_MIN.next_multiple_of(code.phases().len())
+}
+
+/// The horizons to try, in steps: a longer look-ahead solves more patterns and costs more planning.
+fn look_aheads(code: &Code, system: &System) -> impl Iterator<Item = usize> {
+    let (chunk, per_step) = (chunk_steps(code), system.lost.len());
+    let unknowns_max = UNKNOWNS_MAX.max(per_step * (chunk + 2 * LOOK_AHEAD_MIN));
+    let first = LOOK_AHEAD_MIN.max(if code.is_chained() { 0 } else { 2 * system.depth });
+    let fits = move |look_ahead: &usize| per_step * (chunk + look_ahead) <= unknowns_max;
+    // The first is tried whatever it costs.
+    std::iter::successors(Some(first), move |look_ahead| Some(2 * look_ahead).filter(fits))
+        .map(move |look_ahead| chunk + look_ahead)
 }
 
 /// Streams for the live blocks that occur in any equation, and for the lost ones.

@@ -32,9 +32,21 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn new(code: &Code, live: &BlockSet) -> Self {
+        Self::with(code, live, &BlockSet::all(code.profile().blocks()))
+    }
+
+    /// Without the symbols of live blocks, which do not matter to the rank.
+    pub(super) fn of_lost(code: &Code, live: &BlockSet) -> Self {
+        let mut lost = BlockSet::all(code.profile().blocks());
+        live.iter().for_each(|block| lost.remove(block));
+        Self::with(code, live, &lost)
+    }
+
+    /// With the symbols of the blocks in `kept`.
+    fn with(code: &Code, live: &BlockSet, kept: &BlockSet) -> Self {
         let data = code.profile().data();
         let lost: Vec<usize> = (0..data).filter(|&block| !live.contains(block)).collect();
-        let mut windows = Windows { code, live, lost: &lost, open: Vec::new() };
+        let mut windows = Windows { code, live, kept, lost: &lost, open: Vec::new() };
         if code.is_chained() {
             // What is open when phase 0 begins, was left open by the last phase, one step before.
             windows.phase(code.phases().len() - 1);
@@ -49,6 +61,7 @@ impl System {
 struct Windows<'a> {
     code: &'a Code,
     live: &'a BlockSet,
+    kept: &'a BlockSet,
     lost: &'a [usize],
     /// Terms of the open window: taps, and the parity symbol that closed the window before.
     open: Vec<Term>,
@@ -63,11 +76,13 @@ impl Windows<'_> {
         for row in &self.code.phases()[phase] {
             let parity = Term { block: data + row.parity, symbol: 0 };
             let back = |delay: usize| -i32::try_from(delay).expect("capped by DEPTH_MAX");
-            self.open.extend(row.taps.iter().map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
+            let taps = row.taps.iter().filter(|tap| self.kept.contains(tap.block));
+            self.open.extend(taps.map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
             if self.live.contains(parity.block) {
-                self.open.push(parity);
+                let kept = self.kept.contains(parity.block).then_some(parity);
+                self.open.extend(kept);
                 equations.push(self.close());
-                self.open.extend(self.code.is_chained().then_some(parity));
+                self.open.extend(kept.filter(|_| self.code.is_chained()));
             } else if !self.code.is_chained() {
                 self.open.clear();
             }
