@@ -1,7 +1,8 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
-use crate::profile::{Construction, Profile, ProfileError, TAPS_MAX, WEIGHT_MAX, check_shape};
+use crate::profile::{Construction, Profile, ProfileError, WEIGHT_MAX, check_shape};
+use crate::surplus::Parameters;
 
 impl Profile {
     /// The profile for a source of `bytes` bytes in `data` + `parity` blocks.
@@ -31,7 +32,8 @@ pub enum Evidence {
     Tried,
     /// This shape's seed was screened: thousands of losses, most of the worst kind, and none failed.
     Screened,
-    /// The construction was measured for other shapes or seeds; some rare loss may need one more block.
+    /// The construction was measured for other shapes or seeds, and arithmetic says how many blocks this one needs;
+    /// some rare loss may need one more.
     Estimated,
 }
 
@@ -59,14 +61,25 @@ impl Profile {
                 let covers = |&(data, parity, q): &(u32, u32, u32)| k <= data && m <= parity && q == modulus;
                 if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
             }
-            construction => {
-                // The table first: it is asked far more often than the chooser's arithmetic is worth.
-                let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == (k, m))
-                    && coupled(k, m) == Some(construction);
-                if screened { Evidence::Screened } else { Evidence::Estimated }
-            }
+            Construction::Coupled { .. } if screened(k, m, self.construction()) => Evidence::Screened,
+            Construction::Coupled { .. } => Evidence::Estimated,
         }
     }
+}
+
+/// How many blocks beyond k a profile promises to need.
+pub(crate) fn surplus(k: u32, m: u32, construction: Construction) -> u32 {
+    match construction {
+        Construction::Shift { .. } => 0,
+        Construction::Coupled { .. } if screened(k, m, construction) => 1,
+        Construction::Coupled { n1, period, depth, .. } => {
+            Parameters { data: k, parity: m, n1, period, depth }.surplus()
+        }
+    }
+}
+
+fn screened(k: u32, m: u32, construction: Construction) -> bool {
+    SCREENED.iter().any(|screened| screened.is(k, m) && screened.construction() == construction)
 }
 
 /// Large symbols keep the SIMD registers full; a file so small that whole cache lines would leave its blocks
@@ -99,41 +112,33 @@ fn shift(k: u32, m: u32) -> Option<Construction> {
     (window_bytes <= window_bytes_max).then_some(Construction::Shift { modulus })
 }
 
-/// N1 grows with k, so that windows without a lost symbol leave enough equations; P is what one surplus block
-/// buys in equations per period. D spreads the taps of a symbol over steps: the fewer steps, the likelier two
-/// symbols have all their taps in the same windows under some loss, and the faster the code. A short D is for
-/// shapes whose seed was screened for that (example `screen`); all others get a long one.
+/// What was screened, else the fewest taps that need no more surplus than [`surplus_max`]: taps are the cost of
+/// encoding. D spreads the taps of a symbol over steps, so that two symbols seldom have all theirs in the same
+/// windows; but the window of k·(D+1) symbols and the program of P·k·N1 taps must stay in the second-level cache
+/// together, so both are short for many blocks, which makes up for it by a larger surplus.
 fn coupled(k: u32, m: u32) -> Option<Construction> {
-    let n1 = (8..=WEIGHT_MAX).step_by(2).find(|&n1| load_factor(k, m, n1) <= LOAD_FACTOR_MAX)?;
-    let fits = |period: u32| (period * (k * n1 + m)) as usize <= TAPS_MAX;
-    let period = if k * n1 <= 1000 { 32 } else { [16, 8, 4].into_iter().find(|&period| fits(period))? };
-    let screened = SCREENED.iter().find(|&&(data, parity, ..)| (data, parity) == (k, m));
-    let (depth, seed) = match screened {
-        Some(&(.., depth, seed)) => (depth, seed),
-        None if m <= SHIFT_MAX => (400_u32.div_ceil(m).next_multiple_of(8) - 1, 1),
-        None if k <= 512 || m < 16 => (31, 1),
-        // The window of more streams would leave the second-level cache.
-        None => (15, 1),
+    if let Some(screened) = SCREENED.iter().find(|screened| screened.is(k, m)) {
+        return Some(screened.construction());
+    }
+    let depth = match m {
+        // Few windows in a step merge more.
+        ..=SHIFT_MAX => 400_u32.div_ceil(m).next_multiple_of(8) - 1,
+        _ => (WINDOW_SYMBOLS / k / 8 * 8).clamp(8, 32) - 1,
     };
-    Some(Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed })
+    (8..=WEIGHT_MAX).step_by(2).find_map(|n1| {
+        let period = match k * n1 {
+            0..=1024 => 32,
+            1025..=4096 => 16,
+            _ => 8,
+        };
+        let construction = Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed: 1 };
+        (surplus(k, m, construction) <= surplus_max(k, m)).then_some(construction)
+    })
 }
 
-/// The share of equations that empty windows cost, relative to the one surplus block, in the worst case over
-/// the number d of lost data blocks (1 or more is hopeless): with m−1−d parity blocks lost besides, a share
-/// f of the windows is closed, and a row misses all lost blocks with probability q.
-fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
-    let (k, m, n1) = (f64::from(k), f64::from(m), f64::from(n1));
-    let mut worst = 0.0_f64;
-    let mut lost = 1.0;
-    while lost <= k.min(m - 1.0) {
-        let closed = (lost + 1.0) / m;
-        // Rows without any tap count, too: there are some where m is far above k.
-        let empty_row = (1.0 - lost / k).powf(n1 * k / m).max(1.0 - n1 * k / m);
-        let empty = closed * empty_row / (1.0 - (1.0 - closed) * empty_row);
-        worst = worst.max(empty * (lost + 1.0));
-        lost += 1.0;
-    }
-    worst
+/// Two blocks, or 0.8 % of storage as long as that is a small part of the losses that it is there for.
+fn surplus_max(k: u32, m: u32) -> u32 {
+    ((k + m) / 128).min(m / 16).max(2)
 }
 
 const STEPS_MIN: u64 = 256;
@@ -141,7 +146,8 @@ const FRAME_STEPS_MAX: u32 = 65_536;
 const SHIFT_MAX: u32 = 10;
 const SHIFT_WINDOW_BYTES: u64 = 1 << 20;
 const SHIFT_WINDOW_BYTES_FEW_PARITY: u64 = 64 << 20;
-const LOAD_FACTOR_MAX: f64 = 0.5;
+/// 512 KiB of symbols of 64 bytes.
+const WINDOW_SYMBOLS: u32 = 8192;
 
 /// Shapes (k, m) and primes for which every loss of m blocks was tried and restores, at a length above the
 /// kernel-degree bound, which proves it for every length. Fewer data or parity blocks are minors of these.
@@ -159,20 +165,46 @@ const SHIFT_MDS: [(u32, u32, u32); 10] = [
     (4095, 1, 0),
 ];
 
-/// Shapes (k, m) with the D and the seed that came through the example `screen` without a failure (20 000 losses in
+/// A shape and the parameters that came through the example `screen`.
+struct Screened {
+    data: u32,
+    parity: u32,
+    n1: u32,
+    period: u32,
+    depth: u32,
+    seed: u64,
+}
+
+impl Screened {
+    const fn new((data, parity): (u32, u32), n1: u32, period: u32, depth: u32, seed: u64) -> Self {
+        Self { data, parity, n1, period, depth, seed }
+    }
+
+    fn is(&self, k: u32, m: u32) -> bool {
+        (self.data, self.parity) == (k, m)
+    }
+
+    fn construction(&self) -> Construction {
+        let &Self { n1, period, depth, seed, .. } = self;
+        Construction::Coupled { n1, period, depth, seed }
+    }
+}
+
+/// Shapes (k, m), N1, P, D and the seed that came through the example `screen` without a failure (20 000 losses in
 /// each of the worst strata for the small ones, down to 1000 for 100+100):
-/// `cargo run --release --example screen -p tanner-kernels -- K M SAMPLES D`.
-const SCREENED: [(u32, u32, u32, u64); 10] = [
-    (12, 12, 31, 2),
-    (16, 11, 31, 1),
-    (16, 16, 31, 1),
-    (20, 20, 23, 1),
-    (24, 26, 15, 47),
-    (25, 25, 15, 33),
-    (50, 25, 31, 1),
-    (50, 50, 15, 2),
-    (100, 30, 15, 2),
-    (100, 100, 15, 1),
+/// `cargo run --release --example screen -p tanner-kernels -- K M samples=SAMPLES`. The first of a shape is chosen;
+/// backups made with another must keep its promise, so entries are added, never taken out.
+const SCREENED: [Screened; 10] = [
+    Screened::new((12, 12), 8, 32, 31, 2),
+    Screened::new((16, 11), 8, 32, 31, 1),
+    Screened::new((16, 16), 8, 32, 31, 1),
+    Screened::new((20, 20), 8, 32, 23, 1),
+    Screened::new((24, 26), 8, 32, 15, 47),
+    Screened::new((25, 25), 8, 32, 15, 33),
+    Screened::new((50, 25), 8, 32, 31, 1),
+    Screened::new((50, 50), 10, 32, 15, 2),
+    Screened::new((100, 30), 8, 32, 15, 2),
+    Screened::new((100, 100), 12, 16, 15, 1),
 ];
 
 #[cfg(test)]
@@ -208,7 +240,10 @@ mod tests {
             (100, 30, (8, 32, 15, 2)),
             (50, 50, (10, 32, 15, 2)),
             (100, 100, (12, 16, 15, 1)),
-            (1000, 200, (18, 16, 17, 1)),
+            (200, 50, (8, 16, 31, 1)),
+            (500, 100, (8, 16, 15, 1)),
+            (1000, 200, (8, 8, 7, 1)),
+            (4000, 96, (8, 8, 7, 1)),
         ] {
             assert_eq!(parameters(k, m), expected, "{k}+{m}");
         }

@@ -36,6 +36,7 @@ mod prng;
 mod profile;
 mod program;
 mod simd;
+mod surplus;
 
 pub use block_set::BlockSet;
 pub use choose::Evidence;

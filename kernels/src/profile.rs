@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::choose::Evidence;
+use crate::choose::surplus;
 
 /// The most blocks, data and parity together.
 pub const BLOCKS_MAX: usize = 4096;
@@ -48,6 +48,7 @@ pub struct Profile {
     unit: u8,
     frame_steps: u32,
     depth: u32,
+    surplus: u32,
 }
 
 /// Why parameters are not a profile.
@@ -161,7 +162,8 @@ impl Profile {
         if frame_steps == 0 || frame_steps < depth || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
             return Err(ProfileError::Frame { frame_steps, depth });
         }
-        Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth })
+        let surplus = surplus(k, m, construction);
+        Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth, surplus })
     }
 
     /// Data blocks (k).
@@ -206,15 +208,11 @@ impl Profile {
         self.depth as usize
     }
 
-    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the shape's seed was
-    /// screened, else k+2. What that rests on says [`Profile::evidence`].
+    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the seed was screened,
+    /// else k+2 or what arithmetic on the parameters asks for. What that rests on says [`Profile::evidence`].
     #[must_use]
     pub fn threshold(&self) -> usize {
-        match (self.construction, self.evidence()) {
-            (Construction::Shift { .. }, _) => self.data(),
-            (Construction::Coupled { .. }, Evidence::Screened) => self.data() + 1,
-            (Construction::Coupled { .. }, _) => self.data() + 2,
-        }
+        self.data() + self.surplus as usize
     }
 
     /// The name of the construction.
