@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use tanner_kernels::{BlockSet, Codec, Profile};
+use tanner_kernels::{BlockSet, CodeChoice, Codec, Profile};
 use tanner_transports::{ObjectName, Put, Target, Transport, TransportError};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -50,8 +50,10 @@ pub struct Backup<'a> {
 /// What blocks to make of a source.
 #[derive(Clone, Copy, Debug)]
 pub enum Shape {
-    /// This many data and parity blocks, with the profile that suits the source.
+    /// This many data and parity blocks, with the profile of the code that suits the source.
     Blocks {
+        /// Which code, if not the one that suits the shape best.
+        code: CodeChoice,
         /// Data blocks (k).
         data: u64,
         /// Parity blocks (m).
@@ -106,7 +108,7 @@ impl Backup<'_> {
     ) -> Result<BackupReport, Error> {
         let source = Source::open(self.source, self.io)?;
         let profile = match self.shape {
-            Shape::Blocks { data, parity } => Profile::for_source(data, parity, source.bytes())?,
+            Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, source.bytes())?,
             Shape::Profile(profile) => profile,
         };
         if source.bytes() > Geometry::source_bytes_max(&profile) {
@@ -151,7 +153,7 @@ impl Backup<'_> {
         &self,
         geometry: &Geometry,
         outcome: &mut Outcome<'_>,
-    ) -> (Vec<mpsc::Sender<Bytes>>, Vec<Writer>) {
+    ) -> (Vec<mpsc::Sender<Bytes>>, Vec<(usize, Writer)>) {
         let opened: Vec<_> = stream::iter(0..geometry.profile().blocks())
             .map(|block| {
                 let store = &self.stores[outcome.places[block]];
@@ -232,7 +234,7 @@ impl Backup<'_> {
     }
 }
 
-type Writer = (usize, JoinHandle<Result<Box<dyn Put>, TransportError>>);
+pub(crate) type Writer = JoinHandle<Result<Box<dyn Put>, TransportError>>;
 type Written = Vec<(usize, Box<dyn Put>)>;
 
 /// Which blocks are where, and what failed.
@@ -256,7 +258,7 @@ impl<'a> Outcome<'a> {
     }
 
     /// Waits until every stream took its bytes or failed.
-    async fn join(&mut self, writers: Vec<Writer>) -> Written {
+    async fn join(&mut self, writers: Vec<(usize, Writer)>) -> Written {
         let mut written = Vec::new();
         for (block, writer) in writers {
             match writer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
@@ -313,7 +315,7 @@ impl<'a> Outcome<'a> {
 }
 
 /// Writes the chunks of one block as they come. The put is handed back, not yet visible.
-async fn write_block(
+pub(crate) async fn write_block(
     mut put: Box<dyn Put>,
     mut chunks: mpsc::Receiver<Bytes>,
 ) -> Result<Box<dyn Put>, TransportError> {
@@ -327,7 +329,7 @@ async fn write_block(
 }
 
 /// Gives up all streams: each ends with what it was doing and takes that back. A store that hangs is not waited for.
-async fn abandon(writers: Vec<Writer>) {
+pub(crate) async fn abandon(writers: Vec<(usize, Writer)>) {
     let deadline = Instant::now() + ABANDON_WAIT;
     for (_, mut writer) in writers {
         match timeout_at(deadline, &mut writer).await {
@@ -339,7 +341,7 @@ async fn abandon(writers: Vec<Writer>) {
     }
 }
 
-async fn put_and_read_back(
+pub(crate) async fn put_and_read_back(
     transport: &dyn Transport,
     name: &ObjectName,
     bytes: Bytes,
@@ -361,4 +363,4 @@ const OPEN_AT_ONCE: usize = 32;
 /// How long a run that failed waits for its stores to take back what was staged.
 const ABANDON_WAIT: Duration = Duration::from_secs(5);
 /// Chunks that wait for a store; the pool bounds them all together.
-const CHUNKS_QUEUED: usize = 2;
+pub(crate) const CHUNKS_QUEUED: usize = 2;

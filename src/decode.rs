@@ -1,47 +1,68 @@
-//! The decoding pass: lost data blocks, frame by frame, from verified blocks.
+//! The decoding pass: lost blocks, frame by frame, from blocks that are held to be good.
 //!
 //! Frames are coded by themselves, so each worker takes the next frame there is. Within a frame a window
-//! slides from front to back; the plan's program runs over it.
+//! slides from front to back; the plan's program runs over it. Where the bytes come from and go to is the
+//! business of the pass's [`Ends`].
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::ops::Range;
 
-use tanner_kernels::{Arena, Bound, DecodePlan, Role, Stores};
+use futures_util::future::try_join_all;
+use tanner_kernels::{Arena, Bound, Codec, DecodePlan, Role, Stores};
 use tanner_transports::TransportError;
 use tokio::runtime::Handle;
 
 use crate::error::Error;
-use crate::fetch::{Found, RangeReader};
 use crate::geometry::{Frame, Geometry};
-use crate::hash::PieceHasher;
 use crate::parallel;
+use crate::read::Input;
 use crate::resources::{Resources, Stop};
 
 /// What a decoding pass needs.
-pub(crate) struct DecodePass<'a> {
-    pub(crate) found: &'a Found,
+pub(crate) struct DecodePass<'a, E> {
+    pub(crate) geometry: &'a Geometry,
+    pub(crate) codec: &'a Codec,
     pub(crate) plan: &'a DecodePlan,
-    /// The store in which each parity block verified.
-    pub(crate) stores: &'a [Option<usize>],
-    /// Holds the verified data blocks, in their places; takes the restored ones.
-    pub(crate) staged: &'a File,
+    pub(crate) ends: &'a E,
     pub(crate) resources: &'a Resources,
     pub(crate) stop: &'a Stop,
     pub(crate) io: &'a Handle,
-    /// Called with the number of bytes restored since the last call.
-    pub(crate) progress: &'a (dyn Fn(u64) + Sync),
 }
 
-/// Hashes of one restored block: its own, and its part of the source's.
-pub(crate) struct Restored {
+/// Where a pass gets its inputs from, and what becomes of its outputs.
+pub(crate) trait Ends: Sync {
+    /// What the outputs of some frames came to.
+    type Results: Send;
+
+    /// Frames that may be worked on at a time. With one, the outputs come in order.
+    fn frames_at_once(&self) -> usize;
+
+    /// Bytes that the inputs of a frame hold in memory besides the arena.
+    fn inputs_bytes(&self) -> u64;
+
+    /// Results of no frame.
+    fn fresh(&self) -> Self::Results;
+
+    /// Adds the results of other frames.
+    fn join(all: &mut Self::Results, part: Self::Results);
+
+    /// Opens an input of a frame.
+    fn open(&self, block: usize, frame: Frame) -> Result<Input<'_>, Failure>;
+
+    /// Takes some steps of all outputs, in the order of the plan's roles.
+    fn take(&self, outputs: &[Output<'_>], results: &mut Self::Results) -> Result<(), Failure>;
+}
+
+/// Some computed bytes.
+pub(crate) struct Output<'a> {
     pub(crate) block: usize,
-    pub(crate) own: PieceHasher,
-    pub(crate) source: PieceHasher,
+    /// Where in the block they are.
+    pub(crate) offset: u64,
+    pub(crate) bytes: &'a [u8],
 }
 
 /// Why a pass ended.
 pub(crate) enum Failure {
-    /// A block that verified before cannot be read any more.
+    /// A block that was held to be good cannot be read.
     Store(TransportError),
     /// Anything else.
     Fatal(Error),
@@ -53,39 +74,37 @@ impl From<Error> for Failure {
     }
 }
 
-impl DecodePass<'_> {
-    /// Restores all outputs of the plan into the staged file. Their hashes are for the caller to compare.
-    pub(crate) fn run(&self, source: &PieceHasher) -> Result<Vec<Restored>, Failure> {
-        let geometry = &self.found.manifest.geometry;
-        let outputs = || {
-            self.plan.roles().iter().filter_map(|role| match role {
-                Role::Output(block) => Some(*block),
-                _ => None,
-            })
-        };
-        let fresh = || -> Vec<Restored> {
-            let own = |block| PieceHasher::new(geometry.block_bytes(block), geometry.is_kib_aligned());
-            outputs().map(|block| Restored { block, own: own(block), source: source.branch() }).collect()
-        };
+/// The blocks that a plan computes, in the order of its roles.
+pub(crate) fn outputs(plan: &DecodePlan) -> impl Iterator<Item = usize> + '_ {
+    plan.roles().iter().filter_map(|role| match role {
+        Role::Output(block) => Some(*block),
+        _ => None,
+    })
+}
+
+impl<E: Ends> DecodePass<'_, E> {
+    /// Computes all outputs of the plan. Their hashes are for the ends to compare.
+    pub(crate) fn run(&self) -> Result<E::Results, Failure> {
         let shared = Shared::new(self)?;
-        let mut all = fresh();
+        let mut all = self.ends.fresh();
         parallel::each(
-            0..geometry.frame_count(),
+            0..self.geometry.frame_count(),
             shared.workers,
-            || Ok(Worker { pass: self, geometry, shared: &shared, arena: shared.programs[0].arena() }),
+            || Ok(Worker { pass: self, shared: &shared, arena: shared.programs[0].arena() }),
             |worker, index| {
-                let mut restored = fresh();
-                worker.frame(geometry.frame(index), &mut restored)?;
-                Ok(restored)
+                let mut results = self.ends.fresh();
+                worker.frame(self.geometry.frame(index), &mut results)?;
+                Ok(results)
             },
-            |restored| {
-                for (sum, part) in all.iter_mut().zip(restored) {
-                    sum.own.join(part.own);
-                    sum.source.join(part.source);
-                }
-            },
+            |part| E::join(&mut all, part),
         )
         .map(|()| all)
+    }
+
+    /// Steps that follow a frame: those of the parity blocks, if any is computed.
+    fn tail(&self) -> usize {
+        let profile = self.geometry.profile();
+        if outputs(self.plan).any(|block| block >= profile.data()) { profile.tail() } else { 0 }
     }
 }
 
@@ -103,25 +122,26 @@ struct Shared {
 
 impl Shared {
     /// As many workers as there are threads and frames for, and as the memory allows.
-    fn new(pass: &DecodePass<'_>) -> Result<Self, Error> {
-        let (geometry, plan) = (&pass.found.manifest.geometry, pass.plan);
+    fn new<E: Ends>(pass: &DecodePass<'_, E>) -> Result<Self, Error> {
+        let (geometry, plan) = (pass.geometry, pass.plan);
         let unit = geometry.profile().unit();
         let (back, advance) = (plan.reach_back(), plan.advance());
         let ahead = plan.reach_ahead() - advance;
         let multiple = Geometry::chunk_multiple(advance);
-        let frame = usize::try_from(geometry.frame_steps_max()).expect("frames hold 32 bits");
+        let frame = usize::try_from(geometry.frame_steps_max()).expect("frames hold 32 bits") + pass.tail();
         let least = if unit == 64 { multiple } else { frame.next_multiple_of(multiple) };
         let streams = plan.roles().len();
         let stream_bytes = |window: usize| (back + window + ahead) * unit;
         let arena_bytes =
             Arena::bytes_for(streams, stream_bytes(least)).map_or(u64::MAX, |bytes| bytes as u64);
         let needed = |workers: usize| {
-            arena_bytes.saturating_mul(workers as u64).saturating_add(plan.memory_bytes() as u64)
+            let each = arena_bytes.saturating_add(pass.ends.inputs_bytes());
+            each.saturating_mul(workers as u64).saturating_add(plan.memory_bytes() as u64)
         };
-        let allowed = pass.resources.buffer_bytes(&pass.found.codec);
+        let allowed = pass.resources.buffer_bytes(pass.codec);
         let threads =
-            usize::try_from(geometry.frame_count()).unwrap_or(usize::MAX).min(pass.resources.thread_count());
-        let too_little = || pass.resources.too_little(&pass.found.codec, needed(1));
+            usize::try_from(geometry.frame_count()).unwrap_or(usize::MAX).min(pass.ends.frames_at_once());
+        let too_little = || pass.resources.too_little(pass.codec, needed(1));
         let workers =
             (1..=threads).rev().find(|&workers| needed(workers) <= allowed).ok_or_else(too_little)?;
 
@@ -136,18 +156,21 @@ impl Shared {
 }
 
 /// One thread with its arena.
-struct Worker<'a> {
-    pass: &'a DecodePass<'a>,
-    geometry: &'a Geometry,
+struct Worker<'a, E> {
+    pass: &'a DecodePass<'a, E>,
     shared: &'a Shared,
     arena: Arena,
 }
 
-impl Worker<'_> {
-    /// Restores one frame.
-    fn frame(&mut self, frame: Frame, restored: &mut [Restored]) -> Result<(), Failure> {
-        let mut inputs = self.open_inputs(frame)?;
-        let steps = usize::try_from(frame.steps).expect("frames hold 32 bits");
+impl<E: Ends> Worker<'_, E> {
+    /// Computes one frame.
+    fn frame(&mut self, frame: Frame, results: &mut E::Results) -> Result<(), Failure> {
+        let open = |role: &Role| match *role {
+            Role::Input(block) => self.pass.ends.open(block, frame),
+            _ => Ok(Input::Nothing),
+        };
+        let mut inputs = self.pass.plan.roles().iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let steps = usize::try_from(frame.steps).expect("frames hold 32 bits") + self.pass.tail();
         // Before a frame there are zeros; the first window begins with its look-ahead.
         self.arena.streams_mut().for_each(|stream| stream.fill(0));
         self.load(&mut inputs, frame, 0..self.shared.window + self.shared.ahead)?;
@@ -162,55 +185,26 @@ impl Worker<'_> {
                 )?;
             }
             self.run_groups(start, (steps - start).min(self.shared.window));
-            self.store(frame, start..(start + self.shared.window).min(steps), restored)?;
+            self.store(frame, start..(start + self.shared.window).min(steps), results)?;
         }
         Ok(())
     }
 
-    fn open_inputs(&self, frame: Frame) -> Result<Vec<Option<RangeReader>>, Failure> {
-        let data = self.geometry.profile().data();
-        let open = |role: &Role| match *role {
-            Role::Input(block) if block >= data => {
-                let store = self.pass.stores[block].expect("parity inputs verified in some store");
-                let range = self.geometry.parity_range(frame);
-                self.pass
-                    .found
-                    .read_range(block, store, range, self.pass.io)
-                    .map(Some)
-                    .map_err(Failure::Store)
-            }
-            _ => Ok(None),
-        };
-        self.pass.plan.roles().iter().map(open).collect()
-    }
-
-    /// Fills the inputs with the steps `steps` of the frame; zeros follow its end.
-    fn load(
-        &mut self,
-        inputs: &mut [Option<RangeReader>],
-        frame: Frame,
-        steps: std::ops::Range<usize>,
-    ) -> Result<(), Failure> {
+    /// Fills the inputs with the steps `steps` of the frame, all at once; zeros follow its end.
+    fn load(&mut self, inputs: &mut [Input<'_>], frame: Frame, steps: Range<usize>) -> Result<(), Failure> {
         let end = self.shared.back + self.shared.window + self.shared.ahead;
         let place = (end - steps.len()) * self.shared.unit..end * self.shared.unit;
-        for ((stream, role), input) in self.arena.streams_mut().zip(self.pass.plan.roles()).zip(inputs) {
-            let Role::Input(block) = *role else { continue };
+        let streams = self.arena.streams_mut().zip(self.pass.plan.roles()).zip(inputs);
+        let reads = streams.filter_map(|((stream, role), input)| {
+            let Role::Input(block) = *role else { return None };
             let into = &mut stream[place.clone()];
             into.fill(0);
-            match input {
-                Some(reader) => reader.read(into).map_err(Failure::Store)?,
-                None => {
-                    let within = |step: usize| frame.start + (step as u64).min(frame.steps);
-                    let range = self.geometry.data_steps(block, within(steps.start)..within(steps.end));
-                    let bytes = usize::try_from(range.end - range.start).expect("a window is in memory");
-                    self.pass
-                        .staged
-                        .read_exact_at(&mut into[..bytes], range.start)
-                        .map_err(|source| staged_error(self.pass, source))?;
-                }
-            }
-        }
-        Ok(())
+            let stored = |steps| self.pass.geometry.stored_steps(block, frame, steps);
+            let range = stored(steps.start as u64..steps.end as u64);
+            let bytes = usize::try_from(range.end - range.start).expect("a window is in memory");
+            Some(input.read(range.start - stored(0..0).start, &mut into[..bytes]))
+        });
+        self.pass.io.block_on(try_join_all(reads)).map(drop)
     }
 
     /// Moves what the next window looks back on, and what was loaded ahead, to the front.
@@ -241,35 +235,19 @@ impl Worker<'_> {
         }
     }
 
-    /// Writes the restored steps to their places and hashes them.
-    fn store(
-        &self,
-        frame: Frame,
-        steps: std::ops::Range<usize>,
-        restored: &mut [Restored],
-    ) -> Result<(), Failure> {
-        let streams =
-            self.pass.plan.roles().iter().enumerate().filter(|(_, role)| matches!(role, Role::Output(_)));
-        for ((stream, _), restored) in streams.zip(restored) {
-            let range = self
-                .geometry
-                .data_steps(restored.block, frame.start + steps.start as u64..frame.start + steps.end as u64);
+    /// Hands the computed steps on.
+    fn store(&self, frame: Frame, steps: Range<usize>, results: &mut E::Results) -> Result<(), Failure> {
+        let streams = self.pass.plan.roles().iter().enumerate();
+        let outputs = streams.filter_map(|(stream, role)| {
+            let Role::Output(block) = *role else { return None };
+            let steps = steps.start as u64..steps.end as u64;
+            let range = self.pass.geometry.stored_steps(block, frame, steps);
             let bytes = usize::try_from(range.end - range.start).expect("a window is in memory");
-            let symbols = &self.arena.stream(stream)[self.shared.back * self.shared.unit..][..bytes];
-            self.pass
-                .staged
-                .write_all_at(symbols, range.start)
-                .map_err(|source| staged_error(self.pass, source))?;
-            restored.own.add(range.start - self.geometry.data_range(restored.block).start, symbols);
-            restored.source.add(range.start, symbols);
-            (self.pass.progress)(bytes as u64);
-        }
-        Ok(())
+            let bytes = &self.arena.stream(stream)[self.shared.back * self.shared.unit..][..bytes];
+            Some(Output { block, offset: range.start, bytes })
+        });
+        self.pass.ends.take(&outputs.collect::<Vec<_>>(), results)
     }
-}
-
-fn staged_error(pass: &DecodePass<'_>, source: std::io::Error) -> Error {
-    Error::Staged { id: pass.found.manifest.id, source }
 }
 
 /// 128 KiB of each stream.

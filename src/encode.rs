@@ -68,14 +68,14 @@ impl Pass<'_> {
 
     fn plan(&self) -> Result<Plan, Error> {
         let profile = self.geometry.profile();
-        let (unit, depth) = (profile.unit(), profile.depth());
+        let (unit, depth, tail) = (profile.unit(), profile.depth(), profile.tail());
         // Chunks begin at phase 0 and, where pieces are hashed, at whole KiB.
         let multiple = Geometry::chunk_multiple(self.codec.code().phases().len());
         let frame = usize::try_from(self.geometry.frame_steps_max()).expect("frames hold 32 bits");
         let wanted = CHUNK_STEPS_MAX.next_multiple_of(multiple).min(frame);
         // Symbols below a cache line occur in sources so small that one chunk takes them whole.
         let least = if unit == 64 { multiple.min(frame) } else { frame };
-        let stream_bytes = |steps: usize| (depth + steps + depth) * unit;
+        let stream_bytes = |steps: usize| (depth + steps + tail) * unit;
         let needed = |steps, buffers| {
             let bytes = Arena::bytes_for(profile.blocks(), stream_bytes(steps)).map(|bytes| bytes * buffers);
             bytes.map_or(u64::MAX, |bytes| (bytes + profile.data() * depth * unit) as u64)
@@ -92,17 +92,6 @@ impl Pass<'_> {
         let bound = Bound::new(self.codec.encoder(), stream_bytes(steps), unit)
             .map_err(|_| self.resources.too_little(self.codec, u64::MAX))?;
         Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers })
-    }
-
-    /// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
-    fn hand_over(&self, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
-        while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
-            // A store may hang for ever; whoever stops the run must not.
-            self.stop.check()?;
-            std::thread::sleep(FULL_STORE_WAIT);
-            slice = back;
-        }
-        Ok(())
     }
 
     /// Fills chunk after chunk. Each source byte is read here, once.
@@ -152,7 +141,7 @@ impl Pass<'_> {
 
         for Filled { chunk, mut buffer } in chunks {
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
-            let tail = if chunk.ends_frame() { depth } else { 0 };
+            let tail = if chunk.ends_frame() { profile.tail() } else { 0 };
             let parts = bound.split(
                 buffer.arena(),
                 depth,
@@ -188,7 +177,7 @@ impl Pass<'_> {
                 source.join(branch);
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
-                    self.hand_over(&sinks[block], slice)?;
+                    hand_over(self.stop, &sinks[block], slice)?;
                 }
             }
             (self.progress)(data_bytes);
@@ -200,6 +189,17 @@ impl Pass<'_> {
             source: source.finish().ok_or_else(incomplete)?,
         })
     }
+}
+
+/// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
+pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
+    while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
+        // A store may hang for ever; whoever stops the run must not.
+        stop.check()?;
+        std::thread::sleep(FULL_STORE_WAIT);
+        slice = back;
+    }
+    Ok(())
 }
 
 /// 256 KiB of each block: enough for one write, little enough for the third-level cache.

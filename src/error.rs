@@ -148,6 +148,90 @@ pub enum Error {
         /// The first failure.
         source: TransportError,
     },
+    /// A measurement gave wrong bytes, so its time means nothing.
+    #[error("{what} gave wrong bytes: nothing of this run can be trusted")]
+    BenchWrong {
+        /// What was done.
+        what: String,
+    },
+    /// A measurement would not fit into memory.
+    #[error(
+        "measuring this takes {needed} bytes of memory and {available} are there: choose a smaller --size"
+    )]
+    BenchMemory {
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes at hand.
+        available: u64,
+    },
+    /// A measurement would not fit onto the disk.
+    #[error("measuring {} takes {needed} bytes and {free} are free: choose a smaller --size", path.display())]
+    BenchRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes needed, together with what the same disk is to take elsewhere.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A measurement of no bytes, or of more than a peer serves.
+    #[error("--size is out of bounds: wanted 1 to {most} bytes")]
+    BenchSize {
+        /// The most bytes.
+        most: u64,
+    },
+    /// A directory to measure is not there.
+    #[error("{} is not a directory: name one that exists", path.display())]
+    BenchDirectory {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file is not what `tanner bench --json` wrote.
+    #[error("{} is not the output of `tanner bench --json`: {what}", path.display())]
+    NotBenchOutput {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Two reports without a measurement in common.
+    #[error("{} and {} measured nothing in common", a.display(), b.display())]
+    NothingInCommon {
+        /// The first.
+        a: PathBuf,
+        /// The second.
+        b: PathBuf,
+    },
+    /// Nothing can listen there.
+    #[error("cannot listen on {address}")]
+    NetListen {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers there.
+    #[error("cannot reach {peer}")]
+    NetUnreachable {
+        /// The address.
+        peer: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A peer that answered broke off or fell silent.
+    #[error("the connection to {peer} failed")]
+    Net {
+        /// The address.
+        peer: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else listens there.
+    #[error("{peer} is no `tanner bench net --listen` of this version, or serves too many already")]
+    NetPeer {
+        /// The address.
+        peer: String,
+    },
     /// Stopped by a signal; nothing was stored or written.
     #[error("stopped by {}: nothing was stored or written", if *signal == 15 { "SIGTERM" } else { "SIGINT" })]
     Stopped {
@@ -171,13 +255,28 @@ impl Error {
             | Self::NotAFile { .. }
             | Self::SourceTooLarge { .. }
             | Self::OutputExists { .. }
+            | Self::BenchMemory { .. }
+            | Self::BenchRoom { .. }
+            | Self::BenchSize { .. }
+            | Self::NotBenchOutput { .. }
+            | Self::NothingInCommon { .. }
             | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
             Self::NotRecoverable { .. } | Self::NoManifest { .. } | Self::WrongHash { .. } => 5,
             Self::Quorum { .. } => 6,
             Self::SourceChanged { .. } => 7,
-            Self::NoSuchBackup { .. } | Self::Store(TransportError::Missing { .. }) => 10,
+            Self::NoSuchBackup { .. }
+            | Self::BenchDirectory { .. }
+            | Self::NetUnreachable { .. }
+            | Self::Store(TransportError::Missing { .. }) => 10,
             Self::Stopped { signal } => 128 + signal,
-            Self::Source { .. } | Self::Output { .. } | Self::Staged { .. } | Self::Store(_) => 1,
+            Self::Source { .. }
+            | Self::Output { .. }
+            | Self::Staged { .. }
+            | Self::BenchWrong { .. }
+            | Self::NetListen { .. }
+            | Self::Net { .. }
+            | Self::NetPeer { .. }
+            | Self::Store(_) => 1,
         }
     }
 }

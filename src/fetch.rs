@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use blake3::Hasher;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{ByteStream, ObjectName, Transport, TransportError};
+use tanner_transports::{ObjectName, Transport, TransportError};
 use tokio::runtime::Handle;
 
 use crate::error::Error;
@@ -222,43 +221,6 @@ impl Found {
         }
         let good = offset == wanted && hasher.finalize() == self.manifest.hashes[block];
         Ok((!good).then_some(DamageKind::Hash))
-    }
-
-    /// A range of a block that verified before, front to back.
-    pub(crate) fn read_range(
-        &self,
-        block: usize,
-        store: usize,
-        range: Range<u64>,
-        io: &Handle,
-    ) -> Result<RangeReader, TransportError> {
-        let transport = &self.stores[store].transport;
-        let pieces = io.block_on(transport.get(&block_name(self.manifest.id, block), range))?;
-        Ok(RangeReader { pieces, piece: Bytes::new(), io: io.clone() })
-    }
-}
-
-/// Reads a stream of pieces in whatever portions are wanted.
-pub(crate) struct RangeReader {
-    pieces: ByteStream,
-    piece: Bytes,
-    io: Handle,
-}
-
-impl RangeReader {
-    /// Fills as much of `into` as the range still has; what is left of it stays as it is.
-    pub(crate) fn read(&mut self, mut into: &mut [u8]) -> Result<(), TransportError> {
-        while !into.is_empty() {
-            if self.piece.is_empty() {
-                let Some(piece) = self.io.block_on(self.pieces.try_next())? else { break };
-                self.piece = piece;
-            }
-            let count = self.piece.len().min(into.len());
-            let (now, later) = into.split_at_mut(count);
-            self.piece.copy_to_slice(now);
-            into = later;
-        }
-        Ok(())
     }
 }
 

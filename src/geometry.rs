@@ -70,6 +70,7 @@ impl Geometry {
             64 => 16,
             _ => 1,
         };
+        let multiple = common_multiple(multiple, profile.stripe()) as u64;
         Self { profile, source_bytes, steps: steps.next_multiple_of(multiple) }
     }
 
@@ -99,7 +100,7 @@ impl Geometry {
             let range = self.data_range(block);
             return range.end - range.start;
         }
-        (self.steps + self.frame_count() * self.profile.depth() as u64) * self.unit()
+        (self.steps + self.frame_count() * self.profile.tail() as u64) * self.unit()
     }
 
     /// Blocks without bytes, because the source ends before they begin: they need no store.
@@ -125,12 +126,17 @@ impl Geometry {
         at(steps.start)..at(steps.end)
     }
 
-    /// Where the parity symbols of a frame, its tail included, lie in each parity block, in bytes.
+    /// Where the steps `steps` of a frame lie in block `block` as it is stored, in bytes, cut off where the frame or
+    /// the block ends. A parity block's frame ends with its tail.
     #[must_use]
-    pub fn parity_range(&self, frame: Frame) -> Range<u64> {
-        let depth = self.profile.depth() as u64;
-        let start = frame.start + frame.index * depth;
-        start * self.unit()..(start + frame.steps + depth) * self.unit()
+    pub fn stored_steps(&self, block: usize, frame: Frame, steps: Range<u64>) -> Range<u64> {
+        let tail = self.profile.tail() as u64;
+        let (start, most) = match block < self.profile.data() {
+            true => (frame.start, frame.steps),
+            false => (frame.start + frame.index * tail, frame.steps + tail),
+        };
+        let at = |step: u64| ((start + step.min(most)) * self.unit()).min(self.block_bytes(block));
+        at(steps.start)..at(steps.end)
     }
 
     /// How many frames there are.
@@ -176,15 +182,17 @@ impl Geometry {
     /// have passed: chunks are multiples of it.
     #[must_use]
     pub fn chunk_multiple(groups_of: usize) -> usize {
-        (1..=STEPS_PER_KIB)
-            .map(|times| times * groups_of)
-            .find(|steps| steps.is_multiple_of(STEPS_PER_KIB))
-            .expect("the last of them is")
+        common_multiple(STEPS_PER_KIB, groups_of)
     }
 
     fn unit(&self) -> u64 {
         self.profile.unit() as u64
     }
+}
+
+/// The least common multiple.
+fn common_multiple(a: usize, b: usize) -> usize {
+    (1..=a).map(|times| times * b).find(|multiple| multiple.is_multiple_of(a)).expect("the last of them is")
 }
 
 /// Steps of 64-byte symbols in a KiB.
@@ -193,7 +201,7 @@ const PAGE_ALIGNED_STEPS_MIN: u64 = 16_384;
 
 #[cfg(test)]
 mod tests {
-    use tanner_kernels::Profile;
+    use tanner_kernels::{CodeChoice, Profile};
 
     use super::Geometry;
 
@@ -225,6 +233,24 @@ mod tests {
         }
     }
 
+    /// A stripe is coded as a whole or not at all, so blocks and frames end where stripes do.
+    #[test]
+    fn rfc5170_blocks_are_whole_stripes_without_a_tail() {
+        for bytes in [0, 1, 69, 163_840, (1 << 20) + 1, 3 << 30, (1 << 32) + 1] {
+            let geometry =
+                Geometry::new(Profile::for_code(CodeChoice::Rfc5170, 10, 5, bytes).unwrap(), bytes);
+            let stripe = (geometry.profile().stripe() * geometry.profile().unit()) as u64;
+            assert!(geometry.block_bytes(10).is_multiple_of(stripe), "{bytes}");
+            assert_eq!(geometry.block_bytes(0), geometry.block_bytes(10).min(bytes));
+            for index in 0..geometry.frame_count() {
+                let frame = geometry.frame(index);
+                let range = geometry.stored_steps(10, frame, 0..frame.steps);
+                assert!(range.start.is_multiple_of(stripe) && range.end.is_multiple_of(stripe));
+                assert!(!geometry.is_kib_aligned() || range.start.is_multiple_of(1024));
+            }
+        }
+    }
+
     #[test]
     fn chunk_multiples_fit_both_periods() {
         for (period, multiple) in [(1, 16), (5, 80), (16, 16), (32, 32), (35, 560), (24, 48)] {
@@ -242,7 +268,7 @@ mod tests {
                 assert!(chunk.steps > 0);
                 next += chunk.steps;
                 if chunk.ends_frame() {
-                    let range = geometry.parity_range(chunk.frame);
+                    let range = geometry.stored_steps(10, chunk.frame, 0..u64::MAX);
                     assert_eq!(range.start, parity_end);
                     parity_end = range.end;
                 }

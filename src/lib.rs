@@ -9,11 +9,13 @@
 //! ```text
 //! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ backup (one stream a block) ─▶ transports
 //! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
+//! repair:  transports ─▶ read (what is needed) ─▶ decode (frame by frame) ─▶ rebuild (hash) ─▶ transports
 //! ```
 //!
 //! What is stored, byte for byte: [the format](mod@format).
 
 mod backup;
+pub mod bench;
 pub mod cli;
 mod decode;
 mod encode;
@@ -24,12 +26,17 @@ mod hash;
 mod id;
 mod manifest;
 mod parallel;
+mod place;
 mod pool;
 mod progress;
+mod read;
+mod rebuild;
+mod repair;
 mod resources;
 mod restore;
 mod scheduler;
 mod source;
+mod staged;
 mod store;
 mod verify;
 
@@ -44,6 +51,7 @@ pub use hash::PieceHasher;
 pub use id::{BackupId, IdError};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, NAME_BYTES_MAX};
 pub use progress::Progress;
+pub use repair::{Repair, RepairReport};
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
 pub use restore::{RestoreReport, restore};
 pub use scheduler::{Even, Policy, stores_survivable};

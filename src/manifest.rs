@@ -278,6 +278,10 @@ impl From<&Manifest> for Public {
                 (public.n1, public.period) = (Some(n1), Some(period));
                 (public.depth, public.seed) = (Some(depth), Some(seed));
             }
+            Construction::Rfc5170 { n1, group, seed } => {
+                public.code = CODE_RFC5170;
+                (public.n1, public.period, public.seed) = (Some(n1), Some(group), Some(seed));
+            }
         }
         public
     }
@@ -290,7 +294,12 @@ impl Public {
             (CODE_COUPLED, None, Some(n1), Some(period), Some(depth), Some(seed)) => {
                 Construction::Coupled { n1, period, depth, seed }
             }
-            (CODE_SHIFT | CODE_COUPLED, ..) => return Err(malformed("parameters of another code")),
+            (CODE_RFC5170, None, Some(n1), Some(group), None, Some(seed)) => {
+                Construction::Rfc5170 { n1, group, seed }
+            }
+            (CODE_SHIFT | CODE_COUPLED | CODE_RFC5170, ..) => {
+                return Err(malformed("parameters of another code"));
+            }
             (code, ..) => return Err(malformed(format!("code {code} is not known"))),
         };
         Ok(Profile::new(self.data, self.parity, construction, self.unit, self.frame_steps)?)
@@ -343,14 +352,21 @@ const HEADER_BYTES: usize = 16;
 const SEAL_BYTES: usize = 32;
 const CODE_SHIFT: u64 = 1;
 const CODE_COUPLED: u64 = 2;
+const CODE_RFC5170: u64 = 3;
 const LAYOUT_CONTIGUOUS: u64 = 0;
 
 #[cfg(test)]
 mod tests {
-    use super::{BackupId, Geometry, Manifest, ManifestError, NAME_BYTES_MAX, Profile};
+    use tanner_kernels::CodeChoice;
+
+    use super::{BackupId, Geometry, Manifest, ManifestError, NAME_BYTES_MAX, Profile, Public};
 
     fn manifest(k: u64, m: u64) -> Manifest {
-        let geometry = Geometry::new(Profile::for_source(k, m, 1 << 30).unwrap(), 1 << 30);
+        manifest_by(CodeChoice::Auto, k, m)
+    }
+
+    fn manifest_by(code: CodeChoice, k: u64, m: u64) -> Manifest {
+        let geometry = Geometry::new(Profile::for_code(code, k, m, 1 << 30).unwrap(), 1 << 30);
         Manifest {
             id: BackupId::from_bytes(*b"0123456789abcdef"),
             hashes: (0..geometry.profile().blocks())
@@ -372,9 +388,11 @@ mod tests {
     }
 
     #[test]
-    fn manifests_of_both_codes_read_back_and_stay_within_their_cap() {
-        for (k, m) in [(10, 5), (24, 26), (4000, 96), (1, 1)] {
-            let manifest = manifest(k, m);
+    fn manifests_of_all_codes_read_back_and_stay_within_their_cap() {
+        use CodeChoice::{Auto, Rfc5170};
+        for (code, k, m) in [(Auto, 10, 5), (Auto, 24, 26), (Auto, 4000, 96), (Auto, 1, 1), (Rfc5170, 24, 26)]
+        {
+            let manifest = manifest_by(code, k, m);
             let bytes = manifest.to_bytes();
             assert!(bytes.len() <= 64 * (k + m) as usize + 4096, "{} bytes for {k}+{m}", bytes.len());
             assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
@@ -400,16 +418,49 @@ mod tests {
     /// Forged with a right seal: any byte may be anything, and nothing but an error or a manifest may follow.
     #[test]
     fn forged_bytes_never_panic_and_never_read_as_another_form() {
-        let bytes = manifest(12, 12).to_bytes();
-        for at in 16..bytes.len() - 32 {
-            for value in [0x00, 0x01, 0x17, 0x18, 0x1b, 0x40, 0x5f, 0x7f, 0x9f, 0xa0, 0xbf, 0xff] {
-                let mut forged = bytes.clone();
-                forged[at] = value;
-                let forged = resealed(forged);
-                if let Ok(read) = Manifest::from_bytes(&forged) {
-                    assert_eq!(read.to_bytes(), forged, "byte {at} = {value}");
+        for code in [CodeChoice::Auto, CodeChoice::Rfc5170] {
+            let bytes = manifest_by(code, 12, 12).to_bytes();
+            for at in 16..bytes.len() - 32 {
+                for value in [0x00, 0x01, 0x17, 0x18, 0x1b, 0x40, 0x5f, 0x7f, 0x9f, 0xa0, 0xbf, 0xff] {
+                    let mut forged = bytes.clone();
+                    forged[at] = value;
+                    let forged = resealed(forged);
+                    if let Ok(read) = Manifest::from_bytes(&forged) {
+                        assert_eq!(read.to_bytes(), forged, "{code:?}: byte {at} = {value}");
+                    }
                 }
             }
+        }
+    }
+
+    /// The matrix of the RFC's code is drawn from these numbers, by loops that would not end for all of them.
+    #[test]
+    fn parameters_that_rfc5170_does_not_have_are_refused_before_anything_is_built() {
+        let honest = || Public::from(&manifest_by(CodeChoice::Rfc5170, 12, 12));
+        assert!(honest().profile().is_ok());
+        let refused = |change: fn(&mut Public)| {
+            let mut public = honest();
+            change(&mut public);
+            public.profile().unwrap_err()
+        };
+        for change in [
+            |public: &mut Public| public.n1 = Some(11),
+            |public: &mut Public| public.n1 = Some(2),
+            |public: &mut Public| public.period = Some(0),
+            |public: &mut Public| public.period = Some(u32::MAX),
+            |public: &mut Public| public.seed = Some(0),
+            |public: &mut Public| public.seed = Some(u64::MAX),
+            |public: &mut Public| public.frame_steps = 1024,
+        ] {
+            assert!(matches!(refused(change), ManifestError::Profile(_)));
+        }
+        for change in [
+            |public: &mut Public| public.depth = Some(23),
+            |public: &mut Public| public.modulus = Some(13),
+            |public: &mut Public| public.seed = None,
+            |public: &mut Public| public.code = 4,
+        ] {
+            assert!(matches!(refused(change), ManifestError::Malformed { .. }));
         }
     }
 

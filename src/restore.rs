@@ -5,22 +5,21 @@
 //! against the hashes of the lost blocks, and the whole against the source's. Only then does the file get its name.
 
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tanner_kernels::{BlockSet, DecodePlan};
-use tempfile::NamedTempFile;
 use tokio::runtime::Handle;
 
-use crate::decode::{DecodePass, Failure, Restored};
+use crate::decode::{DecodePass, Failure, outputs};
 use crate::error::Error;
 use crate::fetch::{Damage, DamageKind, Found, chain};
 use crate::hash::PieceHasher;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
+use crate::staged::{IntoStaged, Restored, Staged};
 
 /// What became of a restore.
 #[derive(Debug)]
@@ -159,18 +158,27 @@ impl Restore<'_> {
     /// Decodes the lost data blocks and returns their parts of the source's hash. `None` if a parity block turned
     /// out not to be what it was when it verified; it is not used again then.
     fn decode(&mut self, plan: &DecodePlan, source: &PieceHasher) -> Result<Option<Vec<PieceHasher>>, Error> {
-        let pass = DecodePass {
+        let ends = IntoStaged {
             found: self.found,
-            plan,
             stores: &self.stores,
             staged: self.staged,
+            lost: outputs(plan).collect(),
+            source,
+            threads: self.resources.thread_count(),
+            io: self.io,
+            progress: self.progress,
+        };
+        let pass = DecodePass {
+            geometry: &self.found.manifest.geometry,
+            codec: &self.found.codec,
+            plan,
+            ends: &ends,
             resources: self.resources,
             stop: self.stop,
             io: self.io,
-            progress: &|bytes| self.progress.advance(bytes),
         };
         let mut bad = Vec::new();
-        match pass.run(source) {
+        match pass.run() {
             Err(Failure::Fatal(error)) => return Err(error),
             Err(Failure::Store(error)) => bad.push(chain(&error)),
             Ok(restored) => {
@@ -246,64 +254,6 @@ pub(crate) fn missing(found: &Found) -> Vec<Damage> {
     let live = found.live();
     let absent = (0..live.blocks()).filter(|&block| !live.contains(block));
     absent.map(|block| Damage { block, store: None, kind: DamageKind::Missing }).collect()
-}
-
-/// The output before it has its name.
-struct Staged {
-    file: NamedTempFile,
-    output: PathBuf,
-    directory: PathBuf,
-    replace: bool,
-}
-
-impl Staged {
-    fn create(output: PathBuf, replace: bool, bytes: u64) -> Result<Self, Error> {
-        let failed = |source: io::Error| Error::Output { path: output.clone(), source };
-        match output.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
-            Ok(_) if !replace => return Err(Error::OutputExists { path: output }),
-            // To replace a device or a link is not what anybody means.
-            Ok(metadata) if !metadata.is_file() => return Err(Error::NotAFile { path: output }),
-            _ => {}
-        }
-        let directory = match output.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        let mut builder = tempfile::Builder::new();
-        let file = builder
-            .prefix(".tanner-restore-")
-            .permissions(permissions)
-            .tempfile_in(&directory)
-            .map_err(failed)?;
-        file.as_file().set_len(bytes).map_err(failed)?;
-        // No room is better known now than after hours. Some file systems cannot tell.
-        let reserved =
-            rustix::fs::fallocate(file.as_file(), rustix::fs::FallocateFlags::empty(), 0, bytes.max(1));
-        match reserved {
-            Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG)) => {
-                return Err(failed(error.into()));
-            }
-            _ => file.as_file().set_len(bytes).map_err(failed)?,
-        }
-        Ok(Self { file, output, directory, replace })
-    }
-
-    /// Makes the file durable, then visible, then its name durable.
-    fn publish(self) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::Output { path: self.output.clone(), source };
-        self.file.as_file().sync_all().map_err(failed)?;
-        let exists = |error: &tempfile::PersistError| error.error.kind() == io::ErrorKind::AlreadyExists;
-        match self.replace {
-            true => self.file.persist(&self.output).map_err(|error| failed(error.error))?,
-            false => self.file.persist_noclobber(&self.output).map_err(|error| match exists(&error) {
-                true => Error::OutputExists { path: self.output.clone() },
-                false => failed(error.error),
-            })?,
-        };
-        File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)
-    }
 }
 
 /// Blocks that are read at a time.

@@ -6,18 +6,21 @@ use tanner_kernels::BlockSet;
 use tokio::runtime::Handle;
 
 use crate::error::Error;
-use crate::fetch::{Damage, Found};
+use crate::fetch::{Damage, DamageKind, Found, chain};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::Stop;
 use crate::restore::missing;
 use crate::scheduler::stores_survivable;
+use crate::store::block_name;
 
 /// What the stores hold of a backup, and what that is good for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Health {
-    /// Blocks of which some store has a good copy.
+    /// Blocks of which some store has a good copy, and those that need none.
     pub good: BlockSet,
+    /// For each store, the blocks of which it has a good copy.
+    pub held: Vec<BlockSet>,
     /// Copies that cannot be used, and blocks that no store has.
     pub damages: Vec<Damage>,
     /// How many more blocks may be lost, whichever they are; none if the backup cannot be restored.
@@ -29,20 +32,20 @@ pub struct Health {
 impl Health {
     /// What follows from the blocks that each store holds.
     #[must_use]
-    pub fn of(found: &Found, held: &[BlockSet], damages: Vec<Damage>) -> Self {
+    pub fn of(found: &Found, held: Vec<BlockSet>, damages: Vec<Damage>) -> Self {
         let empty = found.manifest.geometry.empty_blocks();
         let mut good = empty.clone();
         held.iter().for_each(|blocks| good.insert_all(blocks));
         let blocks_survivable = found.codec.recoverable(&good);
         let manifests = found.has_manifest.iter().filter(|&&has| has).count();
-        let stores_survivable = stores_survivable(&found.codec, &empty, held, manifests);
-        Self { good, damages, blocks_survivable, stores_survivable }
+        let stores_survivable = stores_survivable(&found.codec, &empty, &held, manifests);
+        Self { good, held, damages, blocks_survivable, stores_survivable }
     }
 
     /// What the stores list, without reading a block.
     #[must_use]
     pub fn as_listed(found: &Found) -> Self {
-        Self::of(found, &found.listed, missing(found))
+        Self::of(found, found.listed.clone(), missing(found))
     }
 }
 
@@ -82,9 +85,28 @@ pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Resu
             },
         )?;
         damages.sort_by_key(|damage| damage.block);
-        Ok(Health::of(&found, &held, damages))
+        Ok(Health::of(&found, held, damages))
     };
     parallel::blocking(run).await
+}
+
+/// Looks at the lengths of all blocks, and reads none.
+pub(crate) async fn glance(found: &Found) -> Health {
+    let (mut held, mut damages) = (found.listed.clone(), missing(found));
+    for (held, store) in held.iter_mut().zip(&found.stores) {
+        for block in held.clone().iter() {
+            let wanted = found.manifest.geometry.block_bytes(block);
+            let kind = match store.transport.stat(&block_name(found.manifest.id, block)).await {
+                Ok(meta) if meta.length == wanted => continue,
+                Ok(meta) => DamageKind::Length { wanted, got: meta.length },
+                Err(error) => DamageKind::Unreadable(chain(&error)),
+            };
+            held.remove(block);
+            damages.push(Damage { block, store: Some(store.url().to_owned()), kind });
+        }
+    }
+    damages.sort_by_key(|damage| damage.block);
+    Health::of(found, held, damages)
 }
 
 /// Blocks that are read at a time.

@@ -12,7 +12,7 @@ use tanner::{
     Backup, BackupId, Error, Even, Found, IoMode, Progress, Resources, RestoreReport, Shape, Stop, Store,
     restore,
 };
-use tanner_kernels::{Codec, Construction, Profile};
+use tanner_kernels::{CodeChoice, Codec, Construction, Profile};
 use tanner_transports::{Memory, ObjectName};
 
 struct Stored {
@@ -86,6 +86,8 @@ async fn however_the_file_is_cut_its_blocks_are_the_same() {
         (10, 5, Construction::Shift { modulus: 11 }, 4096 + 16),
         (20, 10, Construction::Shift { modulus: 0 }, 65_536),
         (4, 3, Construction::Shift { modulus: 0 }, 48),
+        (12, 9, Construction::Rfc5170 { n1: 9, group: 20, seed: 3 }, 8000),
+        (10, 6, Construction::Rfc5170 { n1: 7, group: 5, seed: 3 }, 65_520),
     ] {
         let profile = Profile::new(k, m, construction, 64, frame).unwrap();
         let bytes = k as usize * 64 * 64 * 320;
@@ -168,7 +170,7 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
     let backup = Backup {
         source: source.path(),
         io: IoMode::Auto,
-        shape: Shape::Blocks { data: 10, parity: 5 },
+        shape: Shape::Blocks { code: CodeChoice::Auto, data: 10, parity: 5 },
         stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Hanging)) }],
         policy: &Even,
         id: BackupId::random(),

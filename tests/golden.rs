@@ -20,6 +20,8 @@ const PLAIN: Construction = Construction::Shift { modulus: 0 };
 const D31: Construction = Construction::Coupled { n1: 8, period: 32, depth: 31, seed: 1 };
 const D15: Construction = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 1 };
 const SMALL: Construction = Construction::Coupled { n1: 4, period: 5, depth: 9, seed: u64::MAX };
+const RFC: Construction = Construction::Rfc5170 { n1: 7, group: 16, seed: 1 };
+const RFC_SMALL: Construction = Construction::Rfc5170 { n1: 5, group: 3, seed: 2_147_483_646 };
 
 /// Byte i is ((i mod 251) + (i div 251)) mod 256.
 fn source(bytes: usize) -> Vec<u8> {
@@ -74,6 +76,12 @@ fn profiles() -> Vec<(Profile, usize)> {
         cases.push((profile(6, 5, SMALL, unit, 48), 6 * 200 * usize::from(unit) - 3));
         cases.push((profile(5, 3, PLAIN, unit, 32), 5 * 100 * usize::from(unit) + 1));
     }
+    for unit in [1, 64] {
+        cases.push((profile(6, 5, RFC_SMALL, unit, 48), 6 * 200 * usize::from(unit) - 3));
+    }
+    for bytes in [0, 69, 40_000, 24 * 64 * 20_000] {
+        cases.push((profile(24, 26, RFC, if bytes > 100_000 { 64 } else { 4 }, 1024), bytes));
+    }
     cases.push((profile(1000, 200, D15, 1, 1024), 30_000));
     cases.push((profile(1, 300, D15, 64, 1024), 100_000));
     cases.push((profile(10, 4, Q11, 64, 65_536), 10 * 64 * 20_000));
@@ -86,6 +94,7 @@ fn describe(profile: &Profile, bytes: usize) -> String {
         Construction::Coupled { n1, period, depth, seed } => {
             format!("N1={n1} P={period} D={depth} seed={seed}")
         }
+        Construction::Rfc5170 { n1, group, seed } => format!("N1={n1} G={group} seed={seed}"),
     };
     let (code, k, m) = (profile.code_name(), profile.data(), profile.parity());
     format!("{code} k={k} m={m} {parameters} u={} R={} size={bytes}", profile.unit(), profile.frame_steps())
@@ -144,6 +153,13 @@ fn backups() -> Vec<(&'static str, Profile, usize, Vec<Vec<usize>>)> {
             40_000,
             vec![(0..11).collect(), vec![0, 1, 2, 3, 4, 5, 12, 13, 14, 15, 16]],
         ),
+        (
+            "rfc5170",
+            profile(10, 6, RFC, 4, 1024),
+            20_000,
+            vec![(0..4).collect(), vec![2, 9, 10, 12], vec![0, 5, 11, 15]],
+        ),
+        ("rfc5170-frames", profile(4, 5, RFC_SMALL, 8, 48), 5000, vec![(0..3).collect(), vec![1, 3, 6]]),
         ("empty", profile(2, 2, PLAIN, 1, 1024), 0, vec![vec![0, 1]]),
     ]
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use common::{Blocks, Sink};
 use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store};
+use tanner_kernels::CodeChoice;
 use tokio::sync::Mutex;
 
 /// One test at a time, for the peak belongs to the process.
@@ -30,7 +31,7 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
     let backup = Backup {
         source: file.path(),
         io,
-        shape: Shape::Blocks { data, parity },
+        shape: Shape::Blocks { code: CodeChoice::Auto, data, parity },
         stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Discarded)) }],
         policy: &Even,
         id: BackupId::random(),

@@ -1,8 +1,25 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
-use crate::profile::{Construction, Profile, ProfileError, WEIGHT_MAX, check_shape};
-use crate::surplus::Parameters;
+use crate::evidence::{SCREENED, SHIFT_MDS, surplus};
+use crate::profile::{
+    Construction, FRAME_STEPS_MULTIPLE, Profile, ProfileError, WEIGHT_MAX, check_shape, depth, stripe,
+};
+use crate::rfc5170_choice::rfc5170;
+
+/// Which code to use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CodeChoice {
+    /// The one that suits the shape best; never [`Self::Rfc5170`].
+    #[default]
+    Auto,
+    /// [`Construction::Shift`], whatever it costs.
+    Shift,
+    /// [`Construction::Coupled`], even where shift promises more.
+    Coupled,
+    /// [`Construction::Rfc5170`], so that other decoders can read the blocks.
+    Rfc5170,
+}
 
 impl Profile {
     /// The profile for a source of `bytes` bytes in `data` + `parity` blocks.
@@ -11,75 +28,35 @@ impl Profile {
     /// [`ProfileError::Shape`] if there are no data or parity blocks, or too many of both together;
     /// [`ProfileError::Unsuited`] if no code keeps a useful promise for the shape.
     pub fn for_source(data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
+        Self::for_code(CodeChoice::Auto, data, parity, bytes)
+    }
+
+    /// The profile for a source of `bytes` bytes in `data` + `parity` blocks by one code.
+    ///
+    /// # Errors
+    /// As [`Self::for_source`]; [`ProfileError::UnsuitedCode`] if this code keeps no useful promise for the shape,
+    /// [`ProfileError::Depth`] or [`ProfileError::Period`] if it would be too large.
+    pub fn for_code(code: CodeChoice, data: u64, parity: u64, bytes: u64) -> Result<Self, ProfileError> {
         let (k, m) = check_shape(data, parity)?;
-        let unsuited = ProfileError::Unsuited { data: k, parity: m };
-        let construction = shift(k, m).or_else(|| coupled(k, m)).ok_or_else(|| unsuited.clone())?;
+        let unsuited = |code| ProfileError::UnsuitedCode { code, data: k, parity: m };
+        let (construction, unsuited) = match code {
+            CodeChoice::Auto => (
+                Some(shift(k, m)).filter(|&shift| is_cheap(shift, k, m)).or_else(|| coupled(k, m)),
+                ProfileError::Unsuited { data: k, parity: m },
+            ),
+            CodeChoice::Shift => (Some(shift(k, m)), unsuited("shift")),
+            CodeChoice::Coupled => (coupled(k, m), unsuited("coupled")),
+            CodeChoice::Rfc5170 => (rfc5170(k, m), unsuited("rfc5170")),
+        };
+        let construction = construction.ok_or_else(|| unsuited.clone())?;
         let unit = unit(data, bytes);
-        let depth = Self::new(data, parity, construction, unit, FRAME_STEPS_MAX)?.depth() as u64;
+        let longest = Self::new(data, parity, construction, unit, frame_steps(u64::MAX, 0, construction))?;
         let steps = bytes.div_ceil(data * u64::from(unit));
-        let profile = Self::new(data, parity, construction, unit, frame_steps(steps, depth))?;
+        let frame_steps = frame_steps(steps, longest.tail() as u64, construction);
+        let profile = Self::new(data, parity, construction, unit, frame_steps)?;
         // A code that needs all blocks protects from nothing.
         if profile.threshold() < profile.blocks() { Ok(profile) } else { Err(unsuited) }
     }
-}
-
-/// What stands behind a profile's threshold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Evidence {
-    /// Proved for every length and every loss.
-    Proved,
-    /// Every loss of m blocks was tried, at a length that proves it for all.
-    Tried,
-    /// This shape's seed was screened: thousands of losses, most of the worst kind, and none failed.
-    Screened,
-    /// The construction was measured for other shapes or seeds, and arithmetic says how many blocks this one needs;
-    /// some rare loss may need one more.
-    Estimated,
-}
-
-impl Evidence {
-    /// One word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Proved => "proved",
-            Self::Tried => "tried",
-            Self::Screened => "screened",
-            Self::Estimated => "estimated",
-        }
-    }
-}
-
-impl Profile {
-    /// What stands behind [`Profile::threshold`].
-    #[must_use]
-    pub fn evidence(&self) -> Evidence {
-        let (k, m) = (self.data, self.parity);
-        match self.construction() {
-            Construction::Shift { modulus: 0 } => Evidence::Proved,
-            Construction::Shift { modulus } => {
-                let covers = |&(data, parity, q): &(u32, u32, u32)| k <= data && m <= parity && q == modulus;
-                if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
-            }
-            Construction::Coupled { .. } if screened(k, m, self.construction()) => Evidence::Screened,
-            Construction::Coupled { .. } => Evidence::Estimated,
-        }
-    }
-}
-
-/// How many blocks beyond k a profile promises to need.
-pub(crate) fn surplus(k: u32, m: u32, construction: Construction) -> u32 {
-    match construction {
-        Construction::Shift { .. } => 0,
-        Construction::Coupled { .. } if screened(k, m, construction) => 1,
-        Construction::Coupled { n1, period, depth, .. } => {
-            Parameters { data: k, parity: m, n1, period, depth }.surplus()
-        }
-    }
-}
-
-fn screened(k: u32, m: u32, construction: Construction) -> bool {
-    SCREENED.iter().any(|screened| screened.is(k, m) && screened.construction() == construction)
 }
 
 /// Large symbols keep the SIMD registers full; a file so small that whole cache lines would leave its blocks
@@ -91,25 +68,27 @@ fn unit(data: u64, bytes: u64) -> u8 {
         .unwrap_or(1)
 }
 
-/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille.
-fn frame_steps(steps: u64, depth: u64) -> u32 {
-    let least = (512 * depth).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
+/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille; whole stripes.
+fn frame_steps(steps: u64, tail: u64, construction: Construction) -> u32 {
+    let least = (512 * tail).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
     let wanted = (steps / 16).next_power_of_two();
-    u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("at most FRAME_STEPS_MAX")
+    let frame_steps = u32::try_from(wanted.clamp(least, FRAME_STEPS_MAX.into())).expect("FRAME_STEPS_MAX");
+    let multiple = FRAME_STEPS_MULTIPLE * stripe(construction);
+    frame_steps / multiple * multiple
 }
 
-/// The shift code where it is cheap: few parity blocks or few data blocks, and a window of k·(D+1) symbols that
-/// stays in the second-level cache (or, for the fewest parity blocks, where a coupled code would promise nothing).
-fn shift(k: u32, m: u32) -> Option<Construction> {
-    if m.min(k) > SHIFT_MAX {
-        return None;
-    }
+/// The shift code with the least delays that are sure to restore from any k blocks.
+fn shift(k: u32, m: u32) -> Construction {
     let certified = SHIFT_MDS.iter().filter(|&&(data, parity, _)| k <= data && m <= parity);
-    let modulus = certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0);
-    let depth = if modulus > 0 { u64::from(modulus) - 1 } else { u64::from(k - 1) * u64::from(m - 1) };
-    let window_bytes = u64::from(k) * (depth + 1) * 64;
+    Construction::Shift { modulus: certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0) }
+}
+
+/// The shift code is cheap with few parity blocks or few data blocks, and a window of k·(D+1) symbols that stays in
+/// the second-level cache (or, for the fewest parity blocks, where a coupled code would promise nothing).
+fn is_cheap(shift: Construction, k: u32, m: u32) -> bool {
+    let window_bytes = u64::from(k) * (depth(shift, k, m) + 1) * 64;
     let window_bytes_max = if m <= 4 { SHIFT_WINDOW_BYTES_FEW_PARITY } else { SHIFT_WINDOW_BYTES };
-    (window_bytes <= window_bytes_max).then_some(Construction::Shift { modulus })
+    m.min(k) <= SHIFT_MAX && window_bytes <= window_bytes_max
 }
 
 /// What was screened, else the fewest taps that need no more surplus than [`surplus_max`]: taps are the cost of
@@ -149,71 +128,9 @@ const SHIFT_WINDOW_BYTES_FEW_PARITY: u64 = 64 << 20;
 /// 512 KiB of symbols of 64 bytes.
 const WINDOW_SYMBOLS: u32 = 8192;
 
-/// Shapes (k, m) and primes for which every loss of m blocks was tried and restores, at a length above the
-/// kernel-degree bound, which proves it for every length. Fewer data or parity blocks are minors of these.
-const SHIFT_MDS: [(u32, u32, u32); 10] = [
-    (2, 2, 2),
-    (5, 2, 5),
-    (3, 7, 7),
-    (10, 10, 11),
-    (12, 4, 13),
-    (16, 8, 17),
-    (17, 3, 17),
-    (20, 5, 23),
-    (29, 3, 29),
-    // One parity block is the plain XOR of all data blocks, whatever the modulus.
-    (4095, 1, 0),
-];
-
-/// A shape and the parameters that came through the example `screen`.
-struct Screened {
-    data: u32,
-    parity: u32,
-    n1: u32,
-    period: u32,
-    depth: u32,
-    seed: u64,
-}
-
-impl Screened {
-    const fn new((data, parity): (u32, u32), n1: u32, period: u32, depth: u32, seed: u64) -> Self {
-        Self { data, parity, n1, period, depth, seed }
-    }
-
-    fn is(&self, k: u32, m: u32) -> bool {
-        (self.data, self.parity) == (k, m)
-    }
-
-    fn construction(&self) -> Construction {
-        let &Self { n1, period, depth, seed, .. } = self;
-        Construction::Coupled { n1, period, depth, seed }
-    }
-}
-
-/// Shapes (k, m), N1, P, D and the seed that came through the example `screen` without a failure (20 000 losses in
-/// each of the worst strata for the small ones, down to 1000 for 100+100):
-/// `cargo run --release --example screen -p tanner-kernels -- K M samples=SAMPLES`. The first of a shape is chosen;
-/// backups made with another must keep its promise, so entries are added, never taken out.
-///
-/// Screening bounds the rate of failures, it proves nothing, and the first seed that comes through may owe it to luck.
-/// Of 100 000 other losses of two data blocks 24+26 fails 1, 25+25 12, 20+20 1. Six taps with D = 23 that came through
-/// the same screen (24+26 seed 1, 25+25 seed 6, 20+20 seed 7) fail 6, 9 and 1 of them.
-const SCREENED: [Screened; 10] = [
-    Screened::new((12, 12), 8, 32, 31, 2),
-    Screened::new((16, 11), 8, 32, 31, 1),
-    Screened::new((16, 16), 8, 32, 31, 1),
-    Screened::new((20, 20), 8, 32, 23, 1),
-    Screened::new((24, 26), 8, 32, 15, 47),
-    Screened::new((25, 25), 8, 32, 15, 33),
-    Screened::new((50, 25), 8, 32, 31, 1),
-    Screened::new((50, 50), 10, 32, 15, 2),
-    Screened::new((100, 30), 8, 32, 15, 2),
-    Screened::new((100, 100), 12, 16, 15, 1),
-];
-
 #[cfg(test)]
 mod tests {
-    use super::coupled;
+    use super::{CodeChoice, coupled};
     use crate::profile::{BLOCKS_MAX, Construction, Profile, ProfileError};
 
     fn profile(k: u64, m: u64) -> Profile {
@@ -224,7 +141,7 @@ mod tests {
     fn measured_shapes_get_the_parameters_they_were_measured_with() {
         let shift = |k, m| match profile(k, m).construction() {
             Construction::Shift { modulus } => Some(modulus),
-            Construction::Coupled { .. } => None,
+            _ => None,
         };
         for (k, m, q) in
             [(10, 4, 11), (10, 5, 11), (17, 3, 17), (3, 7, 7), (20, 4, 23), (16, 8, 17), (20, 10, 0)]
@@ -233,7 +150,7 @@ mod tests {
         }
         let parameters = |k, m| match coupled(k, m).unwrap() {
             Construction::Coupled { n1, period, depth, seed } => (n1, period, depth, seed),
-            Construction::Shift { .. } => unreachable!(),
+            _ => unreachable!(),
         };
         for (k, m, expected) in [
             (16, 11, (8, 32, 31, 1)),
@@ -253,14 +170,21 @@ mod tests {
         }
     }
 
-    /// A promise must say what it rests on.
     #[test]
-    fn the_evidence_of_a_shape_is_what_the_tables_say() {
-        let evidence = |k, m| profile(k, m).evidence().name();
-        let all = [evidence(10, 5), evidence(25, 5), evidence(7, 1), evidence(24, 26), evidence(30, 30)];
-        assert_eq!(all, ["tried", "proved", "proved", "screened", "estimated"]);
-        let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
-        assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
+    fn a_code_that_was_asked_for_is_chosen_or_refused_by_name() {
+        let chosen = |code, k, m| Profile::for_code(code, k, m, 1 << 30).map(|profile| profile.code_name());
+        assert_eq!(chosen(CodeChoice::Auto, 10, 5), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Coupled, 10, 5), Ok("coupled"));
+        assert_eq!(chosen(CodeChoice::Shift, 24, 26), Ok("shift"));
+        assert_eq!(chosen(CodeChoice::Rfc5170, 24, 26), Ok("rfc5170"));
+        let refused = |code, k, m| match chosen(code, k, m) {
+            Err(ProfileError::UnsuitedCode { code, .. }) => code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(refused(CodeChoice::Coupled, 10, 2), "coupled");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 2), "rfc5170");
+        assert_eq!(refused(CodeChoice::Rfc5170, 10, 90), "rfc5170");
+        assert!(matches!(chosen(CodeChoice::Shift, 200, 200), Err(ProfileError::Depth { .. })));
     }
 
     #[test]

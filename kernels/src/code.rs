@@ -1,6 +1,6 @@
 //! The codes: which data symbols each parity symbol is the XOR of.
 //!
-//! A block is a sequence of symbols; x_b(t) is symbol t of data block b, zero outside the frame. Both
+//! A block is a sequence of symbols; x_b(t) is symbol t of data block b, zero outside the frame. All
 //! constructions are rows of taps (block, delay) that repeat with a period; nothing outside this module
 //! knows which construction a code is.
 //!
@@ -12,9 +12,12 @@
 //!   steps; row (f, i) of phase f = t mod P adds its taps and stores the sum as the symbol of parity block
 //!   π_f(i). An even number of taps for each data symbol makes the accumulator forget a symbol after D
 //!   steps, so encoding may start anywhere.
+//! * **rfc5170** (to be read by others): RFC 5170's LDPC-Staircase over stripes of P = G steps, each a source block
+//!   of its own. All its rows sit in the stripe's last phase, where the whole stripe lies behind them.
 
 use crate::prng::SplitMix64;
 use crate::profile::{Construction, Profile};
+use crate::rfc5170::Staircase;
 
 /// One data symbol in a row: symbol `t − delay` of data block `block`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,34 +28,39 @@ pub struct Tap {
     pub delay: usize,
 }
 
-/// The taps of one parity symbol.
+/// One parity symbol: at step t, symbol t − back of its block is the XOR of the taps, and of the row before if
+/// chained.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Row {
     /// Which parity block (0 to m−1) stores the sum.
     pub parity: usize,
-    /// What the sum is of, besides the accumulator.
+    /// Symbols back that it is stored.
+    pub back: usize,
+    /// Whether the sum of the row before, in the step before too, is part of it.
+    pub chained: bool,
+    /// What the sum is of, besides the row before.
     pub taps: Vec<Tap>,
 }
 
-/// A code: m rows for each phase of its period.
+/// A code: the rows of each phase of its period, m of them a step on average.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Code {
     profile: Profile,
     phases: Vec<Vec<Row>>,
-    chained: bool,
 }
 
 impl Code {
     /// Builds the rows that the profile fixes.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
-        let (phases, chained) = match profile.construction() {
-            Construction::Shift { modulus } => (vec![shift_rows(&profile, modulus)], false),
+        let phases = match profile.construction() {
+            Construction::Shift { modulus } => vec![shift_rows(&profile, modulus)],
             Construction::Coupled { n1, period, depth, seed } => {
-                (coupled_rows(&profile, n1, period, depth, seed), true)
+                coupled_rows(&profile, n1, period, depth, seed)
             }
+            Construction::Rfc5170 { n1, group, seed } => rfc5170_rows(&profile, n1, group, seed),
         };
-        Self { profile, phases, chained }
+        Self { profile, phases }
     }
 
     /// The profile this code was built from.
@@ -67,10 +75,10 @@ impl Code {
         &self.phases
     }
 
-    /// Whether a row continues the sum of the row before it (across steps too) or starts from zero.
+    /// Whether the accumulator runs on from step to step, so that any row may have sums of steps before in it.
     #[must_use]
     pub fn is_chained(&self) -> bool {
-        self.chained
+        self.phases[0].first().is_some_and(|row| row.chained)
     }
 }
 
@@ -80,7 +88,8 @@ fn shift_rows(profile: &Profile, modulus: u32) -> Vec<Row> {
         q => block * parity % q,
     };
     let taps = |parity| (0..profile.data()).map(|block| Tap { block, delay: delay(block, parity) }).collect();
-    (0..profile.parity()).map(|parity| Row { parity, taps: taps(parity) }).collect()
+    let row = |parity| Row { parity, back: 0, chained: false, taps: taps(parity) };
+    (0..profile.parity()).map(row).collect()
 }
 
 /// The order of draws below is frozen: orders of parity blocks, delays, then the deal of each phase.
@@ -109,7 +118,8 @@ fn coupled_rows(profile: &Profile, n1: u32, period: u32, depth: u32, seed: u64) 
 /// Deals all taps, shuffled, to the rows of one phase; row weights differ by at most one. A row that already
 /// has the tap's block is drawn again, at most [`REDRAWS_MAX`] times.
 fn deal(prng: &mut SplitMix64, taps: &[Tap], order: &[usize]) -> Vec<Row> {
-    let mut rows: Vec<Row> = order.iter().map(|&parity| Row { parity, taps: Vec::new() }).collect();
+    let mut rows: Vec<Row> =
+        order.iter().map(|&parity| Row { parity, back: 0, chained: true, taps: Vec::new() }).collect();
     let mut deck = taps.to_vec();
     prng.shuffle(&mut deck);
     let mut slots: Vec<usize> = (0..deck.len()).map(|slot| slot % rows.len()).collect();
@@ -129,6 +139,25 @@ fn deal(prng: &mut SplitMix64, taps: &[Tap], order: &[usize]) -> Vec<Row> {
         rows[row].taps.push(tap);
     }
     rows
+}
+
+/// Source symbol b·G + g is step g of the stripe in data block b; place q·G + g of the repair symbols is step g of
+/// the stripe in parity block q.
+fn rfc5170_rows(profile: &Profile, n1: u32, group: u32, seed: u64) -> Vec<Vec<Row>> {
+    let (n1, group) = (n1 as usize, group as usize);
+    let (k, n) = (profile.data() * group, profile.blocks() * group);
+    let Staircase { rows, id_to_txseq } = Staircase::new(k, n, n1, seed);
+    let back = |place: usize| group - 1 - place % group;
+    let tap = |source: usize| Tap { block: source / group, delay: back(source) };
+    let rows = rows.into_iter().zip(id_to_txseq).enumerate().map(|(id, (sources, txseq))| Row {
+        parity: txseq / group,
+        back: back(txseq),
+        chained: id > 0,
+        taps: sources.into_iter().map(tap).collect(),
+    });
+    let mut phases = vec![Vec::new(); group];
+    phases[group - 1] = rows.collect();
+    phases
 }
 
 const REDRAWS_MAX: usize = 200;

@@ -1,34 +1,53 @@
-//! The codec of one profile: its code, its encoder, and a cache of decode plans.
+//! The codec of one profile: its code, its encoder, a cache of decode plans, and how to run them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 
 use crate::block_set::BlockSet;
 use crate::code::{Code, Tap};
-use crate::exec::{Bound, Stores};
+use crate::exec::Bound;
 use crate::plan::rank::determines;
-use crate::plan::{DecodePlan, Role, Unrecoverable};
+use crate::plan::{DecodePlan, Unrecoverable};
 use crate::profile::Profile;
 use crate::program::Program;
 use crate::simd::Level;
 
 /// Encodes and decodes with one profile. Cheap to share: plans are cached behind a lock.
+///
+/// Blocks are slices: k data blocks of equal length, the last of them possibly shorter (what is missing counts
+/// as zeros), and m parity blocks of [`Codec::parity_bytes`]. Slices that are aligned to 64 bytes are read and
+/// written where they are; others pass through a buffer in the second-level cache.
 pub struct Codec {
     code: Code,
     encoder: Program,
+    level: Level,
+    threads: usize,
+    /// The encoder bound to a buffer in the cache, once it is needed.
+    tile: OnceLock<Bound>,
     plans: Mutex<HashMap<BlockSet, Result<Arc<DecodePlan>, Unrecoverable>>>,
 }
 
-/// Why [`Codec::decode_all`] did not restore the source.
+/// Why blocks could not be encoded, reconstructed or verified.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 #[non_exhaustive]
-pub enum DecodeError {
+pub enum BlockError {
     /// The given blocks do not determine the rest.
     #[error(transparent)]
     Unrecoverable(#[from] Unrecoverable),
-    /// A block is not as long as the profile and the source's length make it.
+    /// Another number of data, parity or all blocks than the profile has.
+    #[error("{got} {what} blocks where {wanted} belong")]
+    Count {
+        /// `data`, `parity` or `data and parity`.
+        what: &'static str,
+        /// How many there are by the profile.
+        wanted: usize,
+        /// How many were given.
+        got: usize,
+    },
+    /// A block is not as long as the profile and the length of the data blocks make it.
     #[error("block {block} has {got} bytes where {wanted} belong")]
     Length {
         /// The block.
@@ -38,14 +57,49 @@ pub enum DecodeError {
         /// The length given.
         got: usize,
     },
+    /// A block that is to be reconstructed is no data block.
+    #[error("block {block} is no data block: encode restores parity")]
+    NotData {
+        /// The block.
+        block: usize,
+    },
+    /// A block is to be reconstructed in two places.
+    #[error("block {block} is to be reconstructed twice")]
+    Twice {
+        /// The block.
+        block: usize,
+    },
+    /// A parity block is not the parity of the data.
+    #[error("parity block {block} differs from the data's, first in step {step}")]
+    Parity {
+        /// Index of the block, from k on.
+        block: usize,
+        /// The first step that differs, tails of frames counted in.
+        step: usize,
+    },
 }
 
 impl Codec {
-    /// Builds the code that the profile fixes.
+    /// Builds the code that the profile fixes, for one thread and the fastest SIMD level.
     #[must_use]
     pub fn new(profile: Profile) -> Self {
         let code = Code::new(profile);
-        Self { encoder: Program::encode(&code), code, plans: Mutex::new(HashMap::new()) }
+        let encoder = Program::encode(&code);
+        let plans = Mutex::new(HashMap::new());
+        Self { encoder, code, level: Level::fastest(), threads: 1, tile: OnceLock::new(), plans }
+    }
+
+    /// The same codec at another SIMD level.
+    #[must_use]
+    pub fn with_level(self, level: Level) -> Self {
+        Self { level, ..self }
+    }
+
+    /// The same codec on so many threads (at least one): [`Codec::encode`] splits the steps among them,
+    /// [`Codec::reconstruct`] the frames.
+    #[must_use]
+    pub fn with_threads(self, threads: usize) -> Self {
+        Self { threads: threads.max(1), ..self }
     }
 
     /// The profile.
@@ -58,6 +112,16 @@ impl Codec {
     #[must_use]
     pub fn code(&self) -> &Code {
         &self.code
+    }
+
+    /// The SIMD level of [`Codec::encode`] and [`Codec::reconstruct`].
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.threads
     }
 
     /// What the codec and one binding of its encoder take of memory, in bytes; plans come on top.
@@ -100,123 +164,127 @@ impl Codec {
         determines(&self.code, live).then_some(spare)
     }
 
-    /// Steps of each data block (L) for a source of `bytes` bytes, without padding.
+    /// Bytes of each data block of a source of `source_bytes` bytes; the last ones may be shorter or empty.
     #[must_use]
-    pub fn steps(&self, bytes: usize) -> usize {
-        bytes.div_ceil(self.profile().data() * self.profile().unit())
+    pub fn data_bytes(&self, source_bytes: usize) -> usize {
+        self.steps(source_bytes.div_ceil(self.profile().data())) * self.profile().unit()
     }
 
-    /// Encodes a source that is in memory as a whole into its n blocks. Data blocks are slices of the
-    /// source, the last ones short or empty; parity blocks are longer by a tail for each frame.
-    ///
-    /// # Panics
-    /// If one frame of all blocks is more than 2 GiB.
+    /// Bytes of each parity block beside data blocks of `data_bytes` bytes: as many and, for each frame, a tail.
     #[must_use]
-    pub fn encode_all(&self, source: &[u8]) -> Vec<Vec<u8>> {
-        let (data, unit, depth) = (self.profile().data(), self.profile().unit(), self.profile().depth());
-        let steps = self.steps(source.len());
-        let block = |block: usize| {
-            let at = |block: usize| (block * steps * unit).min(source.len());
-            &source[at(block)..at(block + 1)]
-        };
-        let mut blocks: Vec<Vec<u8>> = (0..data).map(|index| block(index).to_vec()).collect();
-        blocks.resize(self.profile().blocks(), Vec::new());
-        for (start, length) in self.frames(steps) {
-            let stream_bytes = (depth + length + depth) * unit;
-            let bound = Bound::new(&self.encoder, stream_bytes, unit).expect("frames fit in an arena");
-            let mut arena = bound.arena();
-            for index in 0..data {
-                copy_range(
-                    block(index),
-                    start * unit,
-                    &mut arena.stream_mut(index)[depth * unit..][..length * unit],
-                );
-            }
-            bound.run(&mut arena, depth, 0..length + depth, Level::fastest(), Stores::Cached);
-            for index in data..self.profile().blocks() {
-                blocks[index].extend_from_slice(&arena.stream(index)[depth * unit..]);
-            }
-        }
-        blocks
+    pub fn parity_bytes(&self, data_bytes: usize) -> usize {
+        let steps = self.frames(self.steps(data_bytes)).map(|frame| frame.parity.len());
+        steps.sum::<usize>() * self.profile().unit()
     }
 
-    /// Restores a source of `bytes` bytes from some of its blocks, given with their indices.
-    ///
-    /// # Errors
-    /// If the blocks do not determine the source, or one has the wrong length.
-    ///
-    /// # Panics
-    /// If one frame of the blocks is more than 2 GiB.
-    pub fn decode_all(&self, blocks: &[(usize, &[u8])], bytes: usize) -> Result<Vec<u8>, DecodeError> {
-        let (data, unit, depth) = (self.profile().data(), self.profile().unit(), self.profile().depth());
-        let steps = self.steps(bytes);
-        let frames: Vec<(usize, usize)> = self.frames(steps).collect();
-        let mut live = BlockSet::none(self.profile().blocks());
-        let mut given: Vec<Option<&[u8]>> = vec![None; self.profile().blocks()];
-        for &(block, content) in blocks {
-            let stored = |block: usize| (block * steps * unit).min(bytes);
-            let wanted = match block < data {
-                true => stored(block + 1) - stored(block),
-                false => (steps + frames.len() * depth) * unit,
-            };
-            if content.len() != wanted {
-                return Err(DecodeError::Length { block, wanted, got: content.len() });
-            }
-            live.insert(block);
-            given[block] = Some(content);
-        }
-        let plan = self.decoder(&live)?;
-        let mut padded: Vec<Vec<u8>> = vec![vec![0; steps * unit]; data];
-        for (block, padded) in padded.iter_mut().enumerate() {
-            copy_range(given[block].unwrap_or(&[]), 0, padded);
-        }
-        for (frame, &(start, length)) in frames.iter().enumerate() {
-            let (back, advance) = (plan.reach_back(), plan.advance());
-            let groups = length.div_ceil(advance);
-            let stream_bytes = (back + groups * advance + plan.reach_ahead()) * unit;
-            let Some(streams) = plan.programs().first() else { break };
-            let mut arena = Bound::new(streams, stream_bytes, unit).expect("frames fit in an arena").arena();
-            for (stream, &role) in plan.roles().iter().enumerate() {
-                let Role::Input(block) = role else { continue };
-                let into = &mut arena.stream_mut(stream)[back * unit..];
-                let frame = match block < data {
-                    true => &padded[block][start * unit..][..length * unit],
-                    false => {
-                        let parity = given[block].expect("inputs are live");
-                        &parity[(start + frame * depth) * unit..][..(length + depth) * unit]
-                    }
-                };
-                copy_range(frame, 0, into);
-            }
-            for (index, program) in plan.programs().iter().enumerate() {
-                let end = if index + 1 == plan.programs().len() { groups } else { groups.min(index + 1) };
-                let bound = Bound::new(program, stream_bytes, unit).expect("frames fit in an arena");
-                bound.run(&mut arena, back, index.min(end)..end, Level::fastest(), Stores::Cached);
-            }
-            for (stream, &role) in plan.roles().iter().enumerate() {
-                let Role::Output(block) = role else { continue };
-                let from = &arena.stream(stream)[back * unit..][..length * unit];
-                padded[block][start * unit..][..length * unit].copy_from_slice(from);
-            }
-        }
-        let mut source = padded.concat();
-        source.truncate(bytes);
-        Ok(source)
+    /// The data blocks of a source that is in memory as a whole, where they are.
+    #[must_use]
+    pub fn data_blocks<'a>(&self, source: &'a [u8]) -> Vec<&'a [u8]> {
+        let (data, bytes) = (self.profile().data(), self.data_bytes(source.len()));
+        let at = |block: usize| (block * bytes).min(source.len());
+        (0..data).map(|block| &source[at(block)..at(block + 1)]).collect()
     }
 
-    /// First step and length of each frame.
-    fn frames(&self, steps: usize) -> impl Iterator<Item = (usize, usize)> {
-        let frame = usize::try_from(self.profile().frame_steps()).expect("a 32-bit number");
-        (0..steps).step_by(frame).map(move |start| (start, frame.min(steps - start)))
+    /// Steps of data blocks of so many bytes (L): whole symbols and whole stripes.
+    pub(crate) fn steps(&self, data_bytes: usize) -> usize {
+        data_bytes.div_ceil(self.profile().unit()).next_multiple_of(self.profile().stripe())
+    }
+
+    /// The frames of blocks of `steps` steps.
+    pub(crate) fn frames(&self, steps: usize) -> impl Iterator<Item = FrameSteps> + use<> {
+        let (full, tail) = (self.profile().frame_steps(), self.profile().tail());
+        let full = usize::try_from(full).expect("a 32-bit number");
+        (0..steps).step_by(full).enumerate().map(move |(index, start)| {
+            let end = (start + full).min(steps);
+            FrameSteps { data: start..end, parity: start + index * tail..end + (index + 1) * tail }
+        })
+    }
+
+    /// The encoder, bound to arenas of one tile and what it looks back on.
+    pub(crate) fn tile(&self) -> &Bound {
+        self.tile.get_or_init(|| {
+            let unit = self.profile().unit();
+            let bytes = (self.profile().depth() + self.tile_steps()) * unit;
+            Bound::new(&self.encoder, bytes, unit).expect("tiles are small")
+        })
+    }
+
+    pub(crate) fn check_count(
+        &self,
+        what: &'static str,
+        wanted: usize,
+        got: usize,
+    ) -> Result<(), BlockError> {
+        if got == wanted { Ok(()) } else { Err(BlockError::Count { what, wanted, got }) }
+    }
+
+    /// Data blocks are at most as long as the first; parity blocks have their tails.
+    pub(crate) fn check_length(&self, block: usize, got: usize, data_bytes: usize) -> Result<(), BlockError> {
+        match block < self.profile().data() {
+            true if got > data_bytes => Err(BlockError::Length { block, wanted: data_bytes, got }),
+            false if got != self.parity_bytes(data_bytes) => {
+                Err(BlockError::Length { block, wanted: self.parity_bytes(data_bytes), got })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
-/// Fills `into` with `from[at..]`, and with zeros where `from` ends.
-fn copy_range(from: &[u8], at: usize, into: &mut [u8]) {
-    let from = from.get(at..).unwrap_or(&[]);
-    let length = from.len().min(into.len());
-    into[..length].copy_from_slice(&from[..length]);
-    into[length..].fill(0);
+/// The steps of one frame: in a data block, and with its tail in a parity block.
+pub(crate) struct FrameSteps {
+    pub(crate) data: Range<usize>,
+    pub(crate) parity: Range<usize>,
+}
+
+impl FrameSteps {
+    /// The frame's part of a data block, which may be cut short.
+    pub(crate) fn of_data<'a>(&self, block: &'a [u8], unit: usize) -> &'a [u8] {
+        let at = |step: usize| (step * unit).min(block.len());
+        &block[at(self.data.start)..at(self.data.end)]
+    }
+
+    /// The frame's part of a parity block.
+    pub(crate) fn of_parity<'a>(&self, block: &'a [u8], unit: usize) -> &'a [u8] {
+        &block[self.parity.start * unit..self.parity.end * unit]
+    }
+}
+
+/// Fills `into` with `from` beginning at `at` (before it, if negative), and with zeros where `from` is not.
+pub(crate) fn copy_range(from: &[u8], at: isize, into: &mut [u8]) {
+    let (before, into) = into.split_at_mut(at.min(0).unsigned_abs().min(into.len()));
+    before.fill(0);
+    let from = usize::try_from(at.max(0)).ok().and_then(|at| from.get(at..)).unwrap_or(&[]);
+    let (now, after) = into.split_at_mut(from.len().min(into.len()));
+    now.copy_from_slice(&from[..now.len()]);
+    after.fill(0);
+}
+
+/// The same slices, for a while.
+pub(crate) fn reborrow<'a>(slices: &'a mut [&mut [u8]]) -> Vec<&'a mut [u8]> {
+    slices.iter_mut().map(|slice| &mut **slice).collect()
+}
+
+/// Takes up to `bytes` bytes off the front of every slice.
+pub(crate) fn split_off<'a>(slices: &mut Vec<&'a mut [u8]>, bytes: usize) -> Vec<&'a mut [u8]> {
+    let split = |slice: &'a mut [u8]| {
+        let length = slice.len();
+        slice.split_at_mut(bytes.min(length))
+    };
+    let (front, rest) = std::mem::take(slices).into_iter().map(split).unzip();
+    *slices = rest;
+    front
+}
+
+/// Runs each job on a thread of its own, the first on this one.
+pub(crate) fn on_threads<J: Send>(jobs: Vec<J>, run: impl Fn(J) + Sync) {
+    let mut jobs = jobs.into_iter();
+    let first = jobs.next();
+    std::thread::scope(|scope| {
+        for job in jobs {
+            scope.spawn(|| run(job));
+        }
+        first.map(&run);
+    });
 }
 
 /// Plans of wide shapes have millions of integers.

@@ -1,103 +1,12 @@
-//! The executor: arenas of streams, programs bound to them, and ranges of groups to run on any thread.
-#![expect(unsafe_code, reason = "hands raw pointers into one arena to several threads")]
+//! The executor: programs bound to the places of their streams, and ranges of groups to run on any thread.
+#![expect(unsafe_code, reason = "hands raw pointers into one set of streams to several threads")]
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use thiserror::Error;
-
-use crate::program::{Program, Slot};
-use crate::simd::{Job, Level};
-
-/// One cache line.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
-/// Streams of equal length in one buffer, each aligned to 64 bytes. Their distance is an odd number of cache
-/// lines, so that walking all of them in step does not fall into a few sets of the first-level cache.
-pub struct Arena {
-    lines: Vec<Line>,
-    streams: usize,
-    stride: usize,
-    stream_bytes: usize,
-}
-
-/// An arena would be larger than the executor can address.
-#[derive(Clone, PartialEq, Eq, Debug, Error)]
-#[error("{streams} streams of {stream_bytes} bytes are more than 2 GiB in one arena")]
-pub struct ArenaError {
-    /// Streams asked for.
-    pub streams: usize,
-    /// Bytes asked for in each.
-    pub stream_bytes: usize,
-}
-
-impl Arena {
-    /// An arena of zeros: `streams` streams of `stream_bytes` bytes.
-    ///
-    /// # Errors
-    /// If it would pass 2 GiB.
-    pub fn new(streams: usize, stream_bytes: usize) -> Result<Self, ArenaError> {
-        let bytes = Self::bytes_for(streams, stream_bytes);
-        if bytes.is_none_or(|bytes| i32::try_from(bytes).is_err()) {
-            return Err(ArenaError { streams, stream_bytes });
-        }
-        let stride = Self::stride_lines(stream_bytes) * 64;
-        let lines = vec![bytemuck::Zeroable::zeroed(); streams * stride / 64];
-        Ok(Self { lines, streams, stride, stream_bytes })
-    }
-
-    /// What such an arena takes of memory, in bytes, unless that overflows.
-    #[must_use]
-    pub fn bytes_for(streams: usize, stream_bytes: usize) -> Option<usize> {
-        streams.checked_mul(Self::stride_lines(stream_bytes))?.checked_mul(64)
-    }
-
-    fn stride_lines(stream_bytes: usize) -> usize {
-        stream_bytes.div_ceil(64) | 1
-    }
-
-    /// How many streams there are.
-    #[must_use]
-    pub fn streams(&self) -> usize {
-        self.streams
-    }
-
-    /// Bytes in each stream.
-    #[must_use]
-    pub fn stream_bytes(&self) -> usize {
-        self.stream_bytes
-    }
-
-    /// The bytes of one stream.
-    ///
-    /// # Panics
-    /// If there is no such stream.
-    #[must_use]
-    pub fn stream(&self, stream: usize) -> &[u8] {
-        assert!(stream < self.streams, "stream {stream} of {}", self.streams);
-        &bytemuck::cast_slice(&self.lines)[stream * self.stride..][..self.stream_bytes]
-    }
-
-    /// The bytes of one stream, to fill.
-    ///
-    /// # Panics
-    /// If there is no such stream.
-    #[must_use]
-    pub fn stream_mut(&mut self, stream: usize) -> &mut [u8] {
-        assert!(stream < self.streams, "stream {stream} of {}", self.streams);
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[stream * self.stride..][..self.stream_bytes]
-    }
-
-    /// All streams at once, to fill side by side.
-    pub fn streams_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
-        let (stride, bytes) = (self.stride, self.stream_bytes);
-        bytemuck::cast_slice_mut(&mut self.lines)
-            .chunks_exact_mut(stride)
-            .map(move |stream| &mut stream[..bytes])
-    }
-}
+use crate::arena::{Arena, ArenaError, Layout, Slices, Streams};
+use crate::program::{Program, Slot, XorRow};
+use crate::simd::{Head, Job, Level, Pair};
 
 /// How results are stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,16 +17,16 @@ pub enum Stores {
     Streaming,
 }
 
-/// A program bound to the stream length and symbol size of its arenas: slots have become byte offsets.
+/// A program bound to the places of its streams: slots have become offsets.
 #[derive(Clone, Debug)]
 pub struct Bound {
-    rows: Vec<i32>,
+    rows: Vec<Pair>,
     groups: Vec<usize>,
+    row_pairs: Option<usize>,
     init: Vec<i32>,
     prefetch: Vec<i32>,
     prefetch_per_row: usize,
-    streams: usize,
-    stream_bytes: usize,
+    layout: Layout,
     unit: usize,
     advance: usize,
     reach_back: usize,
@@ -129,35 +38,43 @@ impl Bound {
     /// Binds `program` to arenas with streams of `stream_bytes` bytes and symbols of `unit` bytes.
     ///
     /// # Errors
-    /// If such an arena would pass 2 GiB.
+    /// If such an arena would hold more than 2^31 symbols.
     ///
     /// # Panics
     /// If `unit` is not a power of two up to 64, or a stream is no whole number of symbols.
     pub fn new(program: &Program, stream_bytes: usize, unit: usize) -> Result<Self, ArenaError> {
-        assert!(unit.is_power_of_two() && unit <= 64, "symbols of {unit} bytes");
         assert!(stream_bytes.is_multiple_of(unit), "streams of {stream_bytes} bytes, symbols of {unit}");
-        let streams = program.streams;
-        let stride = Arena::stride_lines(stream_bytes) * 64;
-        let bytes = Arena::bytes_for(streams, stream_bytes).filter(|&bytes| i32::try_from(bytes).is_ok());
-        let too_large = || ArenaError { streams, stream_bytes };
-        bytes.ok_or_else(too_large)?;
+        Self::to(program, Layout::even(program.streams, stream_bytes)?, unit)
+    }
+
+    /// Binds `program` to slices, with symbols of 64 bytes.
+    pub(crate) fn over(program: &Program, slices: &Slices<'_>) -> Result<Self, ArenaError> {
+        Self::to(program, slices.layout().clone(), 64)
+    }
+
+    fn to(program: &Program, layout: Layout, unit: usize) -> Result<Self, ArenaError> {
+        assert!(unit.is_power_of_two() && unit <= 64, "symbols of {unit} bytes");
+        assert_eq!(layout.places.len(), program.streams, "other streams than the program's");
+        let too_large = || ArenaError { streams: program.streams, stream_bytes: layout.stream_bytes };
         let offset = |slot: &Slot| {
-            let offset = (slot.stream as usize * stride) as i64 + i64::from(slot.symbol) * unit as i64;
-            i32::try_from(offset).map_err(|_| too_large())
+            let symbols = layout.places[slot.stream as usize] / unit as i64 + i64::from(slot.symbol);
+            i32::try_from(symbols).map_err(|_| too_large())
         };
         let offsets = |slots: &[Slot]| slots.iter().map(offset).collect::<Result<Vec<i32>, _>>();
 
-        let mut rows = Vec::new();
-        let mut groups = vec![0];
+        let (mut rows, mut groups) = (Vec::new(), vec![0]);
         for group in &program.groups {
-            for row in group {
-                let sources = i32::try_from(row.from.len()).expect("rows are far shorter than 2^30");
-                rows.push(offset(&row.to)?);
-                rows.push(sources << 1 | i32::from(row.chained));
-                rows.extend(offsets(&row.from)?);
+            for XorRow { to, chained, from } in group {
+                assert!(to.stream as usize >= layout.read_only, "stream {} is only read", to.stream);
+                rows.push(Pair::new(offset(to)?, Head::new(from.len(), *chained).word()));
+                for pair in from.chunks(2) {
+                    rows.push(Pair::new(offset(&pair[0])?, pair.get(1).map_or(Ok(0), offset)?));
+                }
             }
             groups.push(rows.len());
         }
+        let lengths = || program.groups.iter().flatten().map(|row| 1 + row.from.len().div_ceil(2));
+        let longest = lengths().max();
         let lines = (0..program.advance).flat_map(|symbol| {
             let symbol = i32::try_from(symbol).expect("periods are short");
             program.inputs.iter().map(move |&stream| Slot::new(stream, symbol))
@@ -166,12 +83,12 @@ impl Bound {
         let rows_per_group = program.groups.iter().map(Vec::len).min().unwrap_or(0).max(1);
         Ok(Self {
             prefetch_per_row: prefetch.len().div_ceil(rows_per_group),
+            row_pairs: longest.filter(|&longest| lengths().all(|length| length == longest)),
             init: offsets(&program.init)?,
             rows,
             groups,
             prefetch,
-            streams,
-            stream_bytes,
+            layout,
             unit,
             advance: program.advance,
             reach_back: program.reach_back(),
@@ -181,9 +98,15 @@ impl Bound {
     }
 
     /// An arena that fits.
+    ///
+    /// # Panics
+    /// If this is bound to something else than arenas.
     #[must_use]
     pub fn arena(&self) -> Arena {
-        Arena::new(self.streams, self.stream_bytes).expect("checked in `Bound::new`")
+        let arena = Arena::new(self.layout.places.len(), self.layout.stream_bytes);
+        let arena = arena.expect("checked in `Bound::new`");
+        assert!(arena.layout() == &self.layout, "bound to slices");
+        arena
     }
 
     /// Runs the groups `groups` on this thread. Group 0 begins at symbol `origin` of every stream.
@@ -191,10 +114,7 @@ impl Bound {
     /// # Panics
     /// If the arena is not of the bound size, or a group reaches outside its streams.
     pub fn run(&self, arena: &mut Arena, origin: usize, groups: Range<usize>, level: Level, stores: Stores) {
-        self.check(arena, origin, &groups);
-        if !groups.is_empty() {
-            level.run(&self.job(arena, origin, groups, stores));
-        }
+        self.split(arena, origin, groups, 1, stores).into_iter().for_each(|part| part.run(level));
     }
 
     /// Splits the groups into at most `parts` ranges that may run on different threads at the same time.
@@ -210,48 +130,57 @@ impl Bound {
         parts: usize,
         stores: Stores,
     ) -> Vec<Part<'a>> {
-        self.check(arena, origin, &groups);
-        let parts = if self.feed_forward { parts.max(1) } else { 1 };
-        let each = groups.len().div_ceil(parts).max(1);
-        groups
-            .clone()
-            .step_by(each)
-            .map(|start| {
-                let range = start..(start + each).min(groups.end);
-                Part { job: self.job(arena, origin, range, stores), arena: PhantomData }
-            })
-            .collect()
+        // No stream begins beyond `isize::MAX`.
+        self.split_over(arena, isize::try_from(origin).unwrap_or(isize::MAX), groups, parts, stores)
     }
 
-    fn check(&self, arena: &Arena, origin: usize, groups: &Range<usize>) {
-        assert_eq!((arena.streams, arena.stream_bytes), (self.streams, self.stream_bytes), "another arena");
+    /// [`Self::split`] for any streams; group 0 may lie before them, if it is not run.
+    pub(crate) fn split_over<'a>(
+        &'a self,
+        streams: &'a mut impl Streams,
+        origin: isize,
+        groups: Range<usize>,
+        parts: usize,
+        stores: Stores,
+    ) -> Vec<Part<'a>> {
+        self.check(streams.layout(), origin, &groups);
+        let parts = if self.feed_forward { parts.max(1) } else { 1 };
+        let each = groups.len().div_ceil(parts).max(1);
+        let base = streams.base().wrapping_offset(origin * self.unit as isize);
+        let starts = groups.clone().step_by(each);
+        let range = |start: usize| start..(start + each).min(groups.end);
+        starts.map(|start| Part { job: self.job(base, range(start), stores), streams: PhantomData }).collect()
+    }
+
+    fn check(&self, layout: &Layout, origin: isize, groups: &Range<usize>) {
+        assert!(layout == &self.layout, "other streams than those bound to");
         assert!(groups.start <= groups.end, "groups {groups:?}");
         if groups.is_empty() {
             return;
         }
         // Checked: whoever uses this crate may build it without overflow checks.
-        let first = groups.start.checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
-        let last = (groups.end - 1).checked_mul(self.advance).and_then(|symbols| symbols.checked_add(origin));
-        let end = last
-            .and_then(|last| last.checked_add(self.reach_ahead))
-            .and_then(|end| end.checked_mul(self.unit));
+        let at = |group: usize| isize::try_from(group.checked_mul(self.advance)?).ok()?.checked_add(origin);
+        let first = at(groups.start).and_then(|first| first.checked_sub_unsigned(self.reach_back));
+        let end = at(groups.end - 1).and_then(|last| last.checked_add_unsigned(self.reach_ahead));
+        let end_bytes = end.and_then(|end| usize::try_from(end).ok()?.checked_mul(self.unit));
         assert!(
-            first.is_some_and(|first| first >= self.reach_back)
-                && end.is_some_and(|end| end <= self.stream_bytes),
+            first.is_some_and(|first| first >= 0)
+                && end_bytes.is_some_and(|end| end <= self.layout.stream_bytes),
             "groups {groups:?} from symbol {origin} reach outside streams of {} bytes",
-            self.stream_bytes
+            self.layout.stream_bytes
         );
     }
 
-    fn job<'a>(&'a self, arena: &mut Arena, origin: usize, groups: Range<usize>, stores: Stores) -> Job<'a> {
+    fn job(&self, base: *mut u8, groups: Range<usize>, stores: Stores) -> Job<'_> {
         Job {
             rows: &self.rows,
             groups: &self.groups,
+            row_pairs: self.row_pairs,
             init: &self.init,
             prefetch: &self.prefetch,
             prefetch_per_row: self.prefetch_per_row,
-            base: arena.lines.as_mut_ptr().cast::<u8>().wrapping_add(origin * self.unit),
-            advance: self.advance * self.unit,
+            base,
+            advance: self.advance,
             first: groups.start,
             count: groups.len(),
             unit: self.unit,
@@ -263,11 +192,12 @@ impl Bound {
 /// A range of groups that may run beside the other parts of its [`Bound::split`].
 pub struct Part<'a> {
     job: Job<'a>,
-    arena: PhantomData<&'a mut Arena>,
+    streams: PhantomData<&'a mut [u8]>,
 }
 
-// SAFETY: the job's pointer leads into an arena that is borrowed mutably for 'a, so only the parts of one
-// split touch it. Those write different groups of streams that none of them reads (`is_feed_forward`).
+// SAFETY: the job's pointer leads into streams that are borrowed for 'a, mutably where it writes, so only the
+// parts of one split touch them. Those write different groups of streams that none of them reads
+// (`is_feed_forward`).
 unsafe impl Send for Part<'_> {}
 
 impl Part<'_> {

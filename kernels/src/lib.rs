@@ -6,7 +6,8 @@
 //!
 //! No I/O, no async, no clock: bytes come in [`Arena`]s, programs run over them, threads are the caller's.
 //!
-//! * [`Profile`] – everything that fixes a code; [`Profile::for_source`] chooses one.
+//! * [`Profile`] – everything that fixes a code; [`Profile::for_source`] chooses one, [`Profile::for_code`] one by
+//!   a given construction.
 //! * [`Codec`] – encode, plan a decode, ask what is recoverable.
 //! * [`Level`] – the SIMD level, detected or forced.
 //!
@@ -26,27 +27,36 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod arena;
 mod block_set;
 mod choose;
 mod code;
 mod codec;
+mod encode;
+mod evidence;
 mod exec;
 mod plan;
 mod prng;
 mod profile;
 mod program;
+mod reconstruct;
+mod rfc5170;
+mod rfc5170_choice;
 mod simd;
 mod surplus;
 
+pub use arena::{Arena, ArenaError};
 pub use block_set::BlockSet;
-pub use choose::Evidence;
+pub use choose::CodeChoice;
 pub use code::{Code, Row, Tap};
-pub use codec::{Codec, DecodeError};
-pub use exec::{Arena, ArenaError, Bound, Part, Stores};
-pub use plan::{DecodePlan, Role, Unrecoverable};
+pub use codec::{BlockError, Codec};
+pub use encode::StreamEncoder;
+pub use evidence::Evidence;
+pub use exec::{Bound, Part, Stores};
+pub use plan::{DecodePlan, PlanCost, Reads, RepairPlan, Role, Unrecoverable};
 pub use profile::{
-    BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, UNIT_MAX,
-    WEIGHT_MAX,
+    BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, GROUP_MAX, Profile, ProfileError,
+    RFC5170_SEED_MAX, TAPS_MAX, UNIT_MAX, WEIGHT_MAX,
 };
 pub use program::{Program, Slot, XorRow};
 pub use simd::{LEVEL_VARIABLE, Level, LevelError};

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::choose::surplus;
+use crate::evidence::surplus;
 
 /// The most blocks, data and parity together.
 pub const BLOCKS_MAX: usize = 4096;
@@ -17,6 +17,11 @@ pub const WEIGHT_MAX: u32 = 64;
 pub const FRAME_STEPS_MULTIPLE: u32 = 16;
 /// The most bytes in a symbol: one cache line.
 pub const UNIT_MAX: u8 = 64;
+
+/// The most symbols of a block in one source block of RFC 5170: its field G has 5 bits.
+pub const GROUP_MAX: u32 = 31;
+/// The largest seed of RFC 5170's generator.
+pub const RFC5170_SEED_MAX: u64 = (1 << 31) - 2;
 
 /// How parity taps data. See the module `code` for the definitions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -35,6 +40,15 @@ pub enum Construction {
         /// How many symbols back a tap may lie (D).
         depth: u32,
         /// Seed of the generator that draws the rows.
+        seed: u64,
+    },
+    /// The LDPC-Staircase code of RFC 5170 over stripes of G steps: for whoever has a decoder of that.
+    Rfc5170 {
+        /// Taps of each data symbol (N1): 3 to 10.
+        n1: u32,
+        /// Steps in a stripe, which are the symbols of a packet (G): 1 to [`GROUP_MAX`].
+        group: u32,
+        /// Seed of the generator that draws the rows: 1 to [`RFC5170_SEED_MAX`].
         seed: u64,
     },
 }
@@ -79,6 +93,18 @@ pub enum ProfileError {
         /// Parity blocks asked for.
         parity: u32,
     },
+    /// The code that was asked for keeps no useful promise for the shape.
+    #[error(
+        "the {code} code keeps no useful promise for {data}+{parity} blocks: leave the choice, or take more parity"
+    )]
+    UnsuitedCode {
+        /// The code asked for.
+        code: &'static str,
+        /// Data blocks asked for.
+        data: u32,
+        /// Parity blocks asked for.
+        parity: u32,
+    },
     /// Delays reach too far back.
     #[error("delays of {depth} symbols: {DEPTH_MAX} are the most")]
     Depth {
@@ -101,19 +127,42 @@ pub enum ProfileError {
         /// k·N1 + m.
         per_step: u64,
     },
+    /// N1 is not among those of RFC 5170, or there are fewer rows than taps of one symbol.
+    #[error("N1 = {n1}: wanted 3 to 10 for rfc5170, and at most the {rows} parity symbols of a stripe")]
+    Rfc5170Weight {
+        /// Taps of each data symbol.
+        n1: u32,
+        /// Parity symbols of a stripe (m·G).
+        rows: u64,
+    },
+    /// G does not fit its field, or a stripe has one data symbol only.
+    #[error("G = {group} steps in a stripe: wanted 1 to {GROUP_MAX}, and two data symbols at least")]
+    Group {
+        /// Steps in a stripe.
+        group: u32,
+    },
+    /// The generator of RFC 5170 has no such state.
+    #[error("seed {seed}: wanted 1 to {RFC5170_SEED_MAX} for rfc5170")]
+    Seed {
+        /// The seed given.
+        seed: u64,
+    },
     /// The symbol size is not a power of two up to [`UNIT_MAX`].
     #[error("symbols of {unit} bytes: wanted a power of two up to {UNIT_MAX}")]
     Unit {
         /// Bytes asked for.
         unit: u8,
     },
-    /// The frame length is zero, no multiple of [`FRAME_STEPS_MULTIPLE`], or shorter than the frame's tail.
+    /// The frame length is zero, no multiple of [`FRAME_STEPS_MULTIPLE`] and of whole stripes, or shorter than the
+    /// frame's tail.
     #[error(
-        "frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE}, at least D = {depth}"
+        "frames of {frame_steps} steps: wanted a multiple of {FRAME_STEPS_MULTIPLE} and {stripe}, at least D = {depth}"
     )]
     Frame {
         /// Steps asked for.
         frame_steps: u32,
+        /// Steps in a stripe.
+        stripe: u32,
         /// The longest delay.
         depth: u32,
     },
@@ -146,6 +195,7 @@ impl Profile {
                     return Err(ProfileError::Period { period, per_step });
                 }
             }
+            Construction::Rfc5170 { n1, group, seed } => check_rfc5170(k, m, n1, group, seed)?,
         }
         let depth = depth(construction, k, m);
         if depth > u64::from(DEPTH_MAX) {
@@ -159,8 +209,10 @@ impl Profile {
             return Err(ProfileError::Unit { unit });
         }
         let depth = u32::try_from(depth).expect("capped by DEPTH_MAX");
-        if frame_steps == 0 || frame_steps < depth || !frame_steps.is_multiple_of(FRAME_STEPS_MULTIPLE) {
-            return Err(ProfileError::Frame { frame_steps, depth });
+        let stripe = stripe(construction);
+        let whole = |multiple| frame_steps.is_multiple_of(multiple);
+        if frame_steps == 0 || frame_steps < depth || !whole(FRAME_STEPS_MULTIPLE) || !whole(stripe) {
+            return Err(ProfileError::Frame { frame_steps, stripe, depth });
         }
         let surplus = surplus(k, m, construction);
         Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth, surplus })
@@ -202,14 +254,32 @@ impl Profile {
         self.frame_steps.into()
     }
 
-    /// The longest delay in symbols (D), which is also the tail of each frame of a parity block.
+    /// The longest delay in symbols (D).
     #[must_use]
     pub fn depth(&self) -> usize {
         self.depth as usize
     }
 
+    /// Symbols that a frame of a parity block has more than a frame of a data block: D, or 0 if no delay leads out
+    /// of a stripe.
+    #[must_use]
+    pub fn tail(&self) -> usize {
+        match self.construction {
+            Construction::Rfc5170 { .. } => 0,
+            _ => self.depth(),
+        }
+    }
+
+    /// Steps that are coded together, apart from all others; frames and blocks hold a whole number of these. 1 if
+    /// the code runs through.
+    #[must_use]
+    pub fn stripe(&self) -> usize {
+        stripe(self.construction) as usize
+    }
+
     /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the seed was screened,
-    /// else k+2 or what arithmetic on the parameters asks for. What that rests on says [`Profile::evidence`].
+    /// else k+2 or what arithmetic on the parameters asks for; for `rfc5170` k+2 or, of many blocks, more. What that
+    /// rests on says [`Profile::evidence`].
     #[must_use]
     pub fn threshold(&self) -> usize {
         self.data() + self.surplus as usize
@@ -221,11 +291,19 @@ impl Profile {
         match self.construction {
             Construction::Shift { .. } => "shift",
             Construction::Coupled { .. } => "coupled",
+            Construction::Rfc5170 { .. } => "rfc5170",
         }
     }
 }
 
-fn depth(construction: Construction, k: u32, m: u32) -> u64 {
+pub(crate) fn stripe(construction: Construction) -> u32 {
+    match construction {
+        Construction::Rfc5170 { group, .. } => group,
+        _ => 1,
+    }
+}
+
+pub(crate) fn depth(construction: Construction, k: u32, m: u32) -> u64 {
     let (k, m) = (u64::from(k), u64::from(m));
     match construction {
         Construction::Shift { modulus: 0 } => (k - 1) * (m - 1),
@@ -234,6 +312,7 @@ fn depth(construction: Construction, k: u32, m: u32) -> u64 {
             (0..m).map(|j| (0..k).map(|b| b * j % q).max().unwrap_or(0)).max().unwrap_or(0)
         }
         Construction::Coupled { depth, .. } => depth.into(),
+        Construction::Rfc5170 { group, .. } => u64::from(group) - 1,
     }
 }
 
@@ -251,13 +330,26 @@ fn check_modulus(modulus: u32, least: u32) -> Result<(), ProfileError> {
     if fits { Ok(()) } else { Err(ProfileError::Modulus { modulus, least }) }
 }
 
+/// Beyond these caps the matrix would not be the RFC's, or its draws would never end.
+fn check_rfc5170(k: u32, m: u32, n1: u32, group: u32, seed: u64) -> Result<(), ProfileError> {
+    // 31 · (4095 · 10 + 4095) taps and rows at most: below TAPS_MAX.
+    if group == 0 || group > GROUP_MAX || k * group < 2 {
+        return Err(ProfileError::Group { group });
+    }
+    let rows = u64::from(m) * u64::from(group);
+    if !(3..=10).contains(&n1) || u64::from(n1) > rows {
+        return Err(ProfileError::Rfc5170Weight { n1, rows });
+    }
+    if !(1..=RFC5170_SEED_MAX).contains(&seed) { Err(ProfileError::Seed { seed }) } else { Ok(()) }
+}
+
 fn is_prime(number: u32) -> bool {
     number >= 2 && (2..).take_while(|d| d * d <= number).all(|d| !number.is_multiple_of(d))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Construction, DEPTH_MAX, Profile, ProfileError};
+    use super::{Construction, DEPTH_MAX, Profile, ProfileError, RFC5170_SEED_MAX};
 
     const SHIFT: Construction = Construction::Shift { modulus: 0 };
 
@@ -292,6 +384,37 @@ mod tests {
         }
         for steps in [0, 1, 17, 16] {
             assert!(matches!(new(10, 4, SHIFT, 64, steps), E::Frame { .. }), "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_rfc_5170_has_no_field_for_is_refused() {
+        use ProfileError as E;
+        let new = |k, m, n1, group, seed, steps| {
+            Profile::new(k, m, Construction::Rfc5170 { n1, group, seed }, 64, steps)
+        };
+        for n1 in [0, 1, 2, 11, u32::MAX] {
+            assert!(matches!(new(10, 5, n1, 16, 1, 1024), Err(E::Rfc5170Weight { .. })), "{n1}");
+        }
+        // Draws for a column with more ones than rows would never end.
+        assert!(matches!(new(10, 1, 4, 3, 1, 48), Err(E::Rfc5170Weight { rows: 3, .. })));
+        for group in [0, 32, u32::MAX] {
+            assert!(matches!(new(10, 5, 7, group, 1, 1024), Err(E::Group { .. })), "{group}");
+        }
+        // Nor would those for the second symbol of a row where there is but one.
+        assert!(matches!(new(1, 5, 3, 1, 1, 1024), Err(E::Group { .. })));
+        for seed in [0, (1 << 31) - 1, u64::MAX] {
+            assert!(matches!(new(10, 5, 7, 16, seed, 1024), Err(E::Seed { .. })), "{seed}");
+        }
+        for steps in [0, 16, 24, 1024] {
+            assert!(matches!(new(10, 5, 7, 24, 1, steps), Err(E::Frame { .. })), "{steps}");
+        }
+        for (k, m, n1, group) in [(4095, 1, 10, 31), (1, 4095, 10, 31), (2, 3, 3, 1), (1, 3, 3, 2)] {
+            let profile = new(k, m, n1, group, RFC5170_SEED_MAX, 16 * group).unwrap();
+            assert_eq!(
+                (profile.tail(), profile.stripe(), profile.depth() + 1),
+                (0, group as usize, group as usize)
+            );
         }
     }
 

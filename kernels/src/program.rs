@@ -15,7 +15,7 @@ pub struct Slot {
 
 impl Slot {
     pub(crate) fn new(stream: usize, symbol: i32) -> Self {
-        Self { stream: u32::try_from(stream).expect("as many streams as blocks and scratch"), symbol }
+        Self { stream: u32::try_from(stream).expect("at most as many streams as blocks"), symbol }
     }
 }
 
@@ -54,8 +54,8 @@ impl Program {
         let back = |symbols: usize| -i32::try_from(symbols).expect("capped by DEPTH_MAX");
         let groups = code.phases().iter().map(|rows| {
             let row = |row: &crate::code::Row| XorRow {
-                to: Slot::new(data + row.parity, 0),
-                chained: code.is_chained(),
+                to: Slot::new(data + row.parity, back(row.back)),
+                chained: row.chained,
                 from: row.taps.iter().map(|tap| Slot::new(tap.block, back(tap.delay))).collect(),
             };
             rows.iter().map(row).collect()
@@ -125,15 +125,25 @@ impl Program {
         self.xors() * (2 * size_of::<Slot>() + size_of::<i32>()) + rows * 2 * size_of::<XorRow>()
     }
 
-    /// Whether no row reads what another writes and each group writes its own steps only, so that groups may run
-    /// in any order and at the same time.
+    /// Whether no row reads what another writes and no two groups write the same symbol, so that groups may run in
+    /// any order and at the same time.
     pub(crate) fn is_feed_forward(&self) -> bool {
         let mut reads = vec![false; self.streams];
         let rows = || self.groups.iter().flatten();
         let from = rows().flat_map(|row| &row.from).chain(&self.init);
         from.for_each(|slot| reads[slot.stream as usize] = true);
-        let own_steps = |symbol: i32| usize::try_from(symbol).is_ok_and(|symbol| symbol < self.advance);
-        rows().all(|row| !reads[row.to.stream as usize] && own_steps(row.to.symbol))
+        if rows().any(|row| reads[row.to.stream as usize]) {
+            return false;
+        }
+        // Two groups that ever write the same symbol write the same place of a period.
+        let period = (self.groups.len() * self.advance) as i64;
+        let writes = self.groups.iter().enumerate().flat_map(|(group, rows)| {
+            let start = (group * self.advance) as i64;
+            rows.iter().map(move |row| (row.to.stream, (start + i64::from(row.to.symbol)).rem_euclid(period)))
+        });
+        let mut writes: Vec<(u32, i64)> = writes.collect();
+        writes.sort_unstable();
+        !writes.windows(2).any(|two| two[0] == two[1])
     }
 
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {

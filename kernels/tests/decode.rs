@@ -5,7 +5,7 @@
 mod common;
 
 use common::source;
-use tanner_kernels::{BlockSet, Codec, Construction, DecodeError, Profile, Unrecoverable};
+use tanner_kernels::{BlockError, BlockSet, CodeChoice, Codec, Construction, Profile, Unrecoverable};
 
 /// A small generator for loss patterns; a failing pattern is printed whole.
 struct Dice(u64);
@@ -34,7 +34,7 @@ impl Stored {
         Self { blocks: codec.encode_all(&source), codec, source }
     }
 
-    fn restore_without(&self, lost: &[usize]) -> Result<Vec<u8>, DecodeError> {
+    fn restore_without(&self, lost: &[usize]) -> Result<Vec<u8>, BlockError> {
         let kept = self.blocks.iter().enumerate().filter(|(block, _)| !lost.contains(block));
         self.codec.decode_all(
             &kept.map(|(block, bytes)| (block, bytes.as_slice())).collect::<Vec<_>>(),
@@ -154,6 +154,7 @@ fn frames_restart_the_code_and_are_restored() {
         Construction::Shift { modulus: 11 },
         Construction::Shift { modulus: 0 },
         Construction::Coupled { n1: 8, period: 16, depth: 31, seed: 9 },
+        Construction::Rfc5170 { n1: 9, group: 20, seed: 9 },
     ] {
         for unit in [1, 8, 64] {
             let profile = Profile::new(10, 9, construction, unit, 80).unwrap();
@@ -205,6 +206,45 @@ fn uneven_and_unscreened_shapes_survive_what_they_promise() {
     }
 }
 
+/// k+2 is an estimate for this code, and these losses are among those that it was made from.
+#[test]
+fn rfc5170_survives_stratified_losses_and_every_size() {
+    let mut dice = Dice(10);
+    for (k, m, each) in [(10, 5, 40), (2, 4, 20), (16, 11, 30), (24, 26, 30), (50, 50, 4), (100, 100, 1)] {
+        let bytes = k as usize * 64 * 300 - 17;
+        let profile = Profile::for_code(CodeChoice::Rfc5170, k, m, bytes as u64).unwrap();
+        let stored = Stored::new(profile, bytes);
+        let count = profile.blocks() - profile.threshold();
+        for data_lost in [0, 1, 2, 3, 4, 6, k as usize / 10, k as usize / 2, k as usize] {
+            if data_lost <= count.min(k as usize) {
+                (0..each).for_each(|_| stored.survives(&stored.stratum(&mut dice, count, data_lost)));
+            }
+        }
+    }
+    for bytes in [0, 1, 63, 64, 69, 1535, 1536, 1537, 40_000, 163_840, 999_999] {
+        let stored = Stored::new(Profile::for_code(CodeChoice::Rfc5170, 10, 5, bytes as u64).unwrap(), bytes);
+        assert!((10..15).all(|block| stored.blocks[block].len() == stored.blocks[10].len()));
+        (0..4).for_each(|_| stored.survives(&dice.pick((0..15).collect(), 3)));
+    }
+}
+
+/// A stripe of all blocks is a source block of the RFC: each of its symbols comes back whatever the others hold.
+#[test]
+fn stripes_of_rfc5170_are_closed() {
+    let construction = Construction::Rfc5170 { n1: 7, group: 8, seed: 3 };
+    let codec = Codec::new(Profile::new(6, 5, construction, 64, 16).unwrap());
+    let stripe = 6 * 8 * 64;
+    // Block after block, each of three stripes.
+    let file = source(3 * stripe);
+    let blocks = codec.encode_all(&file);
+    for index in 0..3 {
+        let part = |block: &Vec<u8>| block[index * 512..][..512].to_vec();
+        let alone: Vec<u8> = blocks[..6].iter().flat_map(part).collect();
+        let expected: Vec<Vec<u8>> = blocks.iter().map(part).collect();
+        assert!(codec.encode_all(&alone) == expected, "stripe {index}");
+    }
+}
+
 #[test]
 fn wide_shapes_survive() {
     let mut dice = Dice(6);
@@ -229,7 +269,7 @@ fn what_cannot_be_restored_is_refused() {
         for count in [m as usize + 1, n - 1, n] {
             let lost = dice.pick((0..n).collect(), count);
             let expected = Unrecoverable::TooFew { live: n - count, data: k as usize };
-            assert_eq!(stored.restore_without(&lost), Err(DecodeError::Unrecoverable(expected)));
+            assert_eq!(stored.restore_without(&lost), Err(BlockError::Unrecoverable(expected)));
         }
     }
 }
@@ -244,7 +284,7 @@ fn exactly_k_blocks_restore_or_are_refused() {
         let lost = dice.pick((0..24).collect(), 12);
         match stored.restore_without(&lost) {
             Ok(restored) => assert!(restored == stored.source, "wrong bytes without {lost:?}"),
-            Err(DecodeError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
+            Err(BlockError::Unrecoverable(Unrecoverable::Dependent { live: 12, threshold: 13 })) => {
                 refused += 1;
             }
             Err(error) => panic!("{error}"),

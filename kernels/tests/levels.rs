@@ -20,8 +20,13 @@ fn profiles() -> Vec<Profile> {
         coupled(7, 11, 2, 3, 4, 64),
         coupled(100, 30, 8, 16, 15, 64),
     ]);
+    let rfc5170 = |k, m, n1, group, unit| {
+        let construction = Construction::Rfc5170 { n1, group, seed: 5 };
+        Profile::new(k, m, construction, unit, 16 * group).unwrap()
+    };
+    profiles.extend([rfc5170(24, 26, 7, 16, 64), rfc5170(10, 4, 3, 1, 64), rfc5170(3, 2, 10, 31, 64)]);
     for unit in [1, 2, 4, 8, 16, 32] {
-        profiles.extend([shift(5, 3, 0, unit), coupled(12, 12, 8, 16, 31, unit)]);
+        profiles.extend([shift(5, 3, 0, unit), coupled(12, 12, 8, 16, 31, unit), rfc5170(5, 3, 7, 5, unit)]);
     }
     profiles
 }
@@ -34,12 +39,13 @@ fn parity_is_the_same_on_every_level_in_every_split() {
         let code = Code::new(profile);
         let program = Program::encode(&code);
         let (unit, depth, data) = (profile.unit(), profile.depth(), profile.data());
-        for steps in [0, 1, 2, 15, 16, 17, 31, 64, 100] {
+        for steps in [0_usize, 1, 2, 15, 16, 17, 31, 64, 100] {
+            let steps = steps.next_multiple_of(profile.stripe());
             let bytes = source(data * steps * unit);
             let blocks: Vec<Vec<u8>> =
                 (0..data).map(|b| bytes[b * steps * unit..][..steps * unit].to_vec()).collect();
             let expected = naive_parity(&code, &blocks, unit);
-            let bound = Bound::new(&program, (2 * depth + steps) * unit, unit).unwrap();
+            let bound = Bound::new(&program, (depth + steps + profile.tail()) * unit, unit).unwrap();
             for level in Level::all() {
                 for stores in [Stores::Cached, Stores::Streaming] {
                     for parts in [1, 2, 7] {
@@ -50,7 +56,7 @@ fn parity_is_the_same_on_every_level_in_every_split() {
                         // Canaries: what lies before the frame in the parity streams stays.
                         (data..profile.blocks())
                             .for_each(|index| arena.stream_mut(index)[..depth * unit].fill(0xA5));
-                        for part in bound.split(&mut arena, depth, 0..steps + depth, parts, stores) {
+                        for part in bound.split(&mut arena, depth, 0..steps + profile.tail(), parts, stores) {
                             part.run(level);
                         }
                         for (index, expected) in expected.iter().enumerate() {

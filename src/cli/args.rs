@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tanner_kernels::CodeChoice;
 
+use super::bench_args::BenchArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -45,6 +47,10 @@ pub(super) enum Command {
     Show(FindArgs),
     /// Read and check every block of a backup; changes nothing
     Verify(FindArgs),
+    /// Rebuild what is lost or damaged of a backup, and put it in its place
+    Repair(RepairArgs),
+    /// Measure what this machine can do, and what tanner makes of it
+    Bench(BenchArgs),
 }
 
 #[derive(Args, Debug)]
@@ -63,6 +69,11 @@ pub(super) struct BackupArgs {
     /// Parity blocks: about this many blocks may be lost
     #[arg(short = 'm', long, default_value_t = 5, value_name = "M")]
     pub(super) parity: u64,
+
+    /// The code that makes the parity: auto is shift or coupled, whichever suits the numbers; rfc5170 is for
+    /// whoever wants to read the blocks with another decoder, and promises less
+    #[arg(long, value_enum, default_value_t, value_name = "CODE")]
+    pub(super) code: Code,
 
     /// How to read the file
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
@@ -111,6 +122,32 @@ pub(super) struct FindArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct RepairArgs {
+    /// The backup's id
+    pub(super) id: String,
+
+    /// A store; repeat for more
+    #[arg(long = "from", value_name = "URL")]
+    pub(super) from: Vec<String>,
+
+    /// A store for the rebuilt blocks; repeat for more. Without it a damaged block is replaced where it is, and a
+    /// lost one goes to the store with fewest blocks
+    #[arg(long = "to", value_name = "URL")]
+    pub(super) to: Vec<String>,
+
+    /// Say what is wrong and what would be done, and do nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+
+    /// Trust the blocks that are there instead of reading them all first; what is rebuilt is checked all the same
+    #[arg(long)]
+    pub(super) quick: bool,
+
+    #[command(flatten)]
+    pub(super) resources: ResourceArgs,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct ResourceArgs {
     /// Threads of computation; 0 means one for each core
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=1024), env = "TANNER_THREADS", value_name = "N")]
@@ -119,6 +156,31 @@ pub(super) struct ResourceArgs {
     /// Memory to stay within, whatever the size of the file
     #[arg(long, default_value_t = ByteSize(MEMORY_BYTES_DEFAULT), env = "TANNER_MEMORY", value_name = "SIZE")]
     pub(super) memory: ByteSize,
+}
+
+/// Which code makes the parity.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(super) enum Code {
+    /// Shift or coupled, whichever suits the numbers of blocks.
+    #[default]
+    Auto,
+    /// Any k blocks restore; slow with many parity blocks.
+    Shift,
+    /// For many parity blocks.
+    Coupled,
+    /// LDPC-Staircase as other decoders know it.
+    Rfc5170,
+}
+
+impl From<Code> for CodeChoice {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::Auto => Self::Auto,
+            Code::Shift => Self::Shift,
+            Code::Coupled => Self::Coupled,
+            Code::Rfc5170 => Self::Rfc5170,
+        }
+    }
 }
 
 /// How progress is shown.
@@ -150,12 +212,13 @@ Exit codes:
     0  done: a backup is at full redundancy, a check found nothing wrong, a restored file is right
     1  failed for another reason than those below
     2  wrong usage
-    3  done and restorable, but below target: some blocks or manifests were not stored
+    3  done and restorable, but below target: some blocks or manifests were not stored or not
+       repaired
     4  damage found that the rest can repair; nothing changed
     5  cannot be restored with the blocks at hand
     6  too few blocks could be stored; nothing is kept
     7  the source changed while it was read; nothing was stored
-   10  the store or the backup does not exist
+   10  the store, directory or backup does not exist, or a peer cannot be reached
   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends
        the run at once and may leave blocks without a manifest
 

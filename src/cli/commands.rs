@@ -29,7 +29,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let backup = Backup {
         source: &args.file,
         io: args.io,
-        shape: Shape::Blocks { data: args.data, parity: args.parity },
+        shape: Shape::Blocks { code: args.code.into(), data: args.data, parity: args.parity },
         stores,
         policy: &Even,
         id: BackupId::random(),
@@ -259,14 +259,7 @@ pub(super) async fn verify(context: &Context, args: FindArgs) -> Result<Outcome,
     let found = find(context, &args.id, &args.from).await?;
     let health = crate::verify::verify(found.clone(), &context.stop, &context.progress).await?;
     report_damages(context.output, &health.damages);
-    let good = format!("{} of {} good", health.good.len(), count(health.good.blocks(), "block"));
-    let promise = promise(
-        health.stores_survivable,
-        health.blocks_survivable,
-        found.stores.len(),
-        found.manifest.geometry.profile(),
-    );
-    context.output.result(&format!("{good}; {promise}"));
+    context.output.result(&health_line(&found, &health));
     let code = match health.blocks_survivable {
         None => 5,
         Some(_) if health.damages.is_empty() && found.troubles.is_empty() => 0,
@@ -275,7 +268,18 @@ pub(super) async fn verify(context: &Context, args: FindArgs) -> Result<Outcome,
     Ok(Outcome { code, summary: health_summary(&found, &health) })
 }
 
-fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
+/// What is good and what it is good for.
+pub(super) fn health_line(found: &Found, health: &Health) -> String {
+    let promise = promise(
+        health.stores_survivable,
+        health.blocks_survivable,
+        found.stores.len(),
+        found.manifest.geometry.profile(),
+    );
+    format!("{} of {} good; {promise}", health.good.len(), count(health.good.blocks(), "block"))
+}
+
+pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
     let profile = found.manifest.geometry.profile();
     json!({
         "id": found.manifest.id.to_string(),
@@ -299,7 +303,10 @@ fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
 /// Finds the backup and tells what is wrong with stores.
 async fn find(context: &Context, id: &str, from: &[String]) -> Result<Found, Error> {
     let id = id.parse()?;
-    let stores = Store::open_all(&context.registry, from, "--from")?;
+    find_in(context, id, Store::open_all(&context.registry, from, "--from")?).await
+}
+
+pub(super) async fn find_in(context: &Context, id: BackupId, stores: Vec<Store>) -> Result<Found, Error> {
     let found = Found::open(stores, id).await?;
     for trouble in &found.troubles {
         context.output.say(&trouble.what);
@@ -318,16 +325,16 @@ pub(super) fn report_damages(output: Output, damages: &[Damage]) {
     }
 }
 
-fn blocks_of(damages: &[Damage]) -> Vec<usize> {
+pub(super) fn blocks_of(damages: &[Damage]) -> Vec<usize> {
     let blocks: BTreeSet<usize> = damages.iter().map(|damage| damage.block).collect();
     blocks.into_iter().collect()
 }
 
-fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
+pub(super) fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
     Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
 }
 
-fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
+pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
     if path.as_os_str() == "-" { Err(Error::NoStreams { what }) } else { Ok(()) }
 }
 

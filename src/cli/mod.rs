@@ -2,8 +2,12 @@
 //! code.
 
 mod args;
+mod bench;
+mod bench_args;
+mod bench_words;
 mod commands;
 mod output;
+mod repair;
 mod ticker;
 
 use std::ffi::OsString;
@@ -84,6 +88,8 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Ls(args) => ("ls", commands::ls(&context, args).await),
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
+        Command::Repair(args) => ("repair", repair::repair(&context, args).await),
+        Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };
     drop(ticker);
     let outcome = result.unwrap_or_else(|error| failed(output, &error));

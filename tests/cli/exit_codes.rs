@@ -14,7 +14,7 @@ fn help_lists_every_exit_code() {
         assert!(named, "{code} is not in {codes}");
     }
     assert_eq!(help.err, "");
-    for command in ["backup", "restore", "ls", "show", "verify"] {
+    for command in ["backup", "restore", "ls", "show", "verify", "repair", "bench"] {
         help.out_has(command);
         tanner(command).arg("--help").run().expect(0).out_has("Usage:");
     }

@@ -44,10 +44,12 @@ fn has_error(objects: &[Value]) -> bool {
     objects.iter().any(|object| object["message_type"] == "error" && object["error"].is_string())
 }
 
-/// Seconds and rates are floats, every other number counts something.
+/// Seconds, rates and ratios are floats, every other number counts something.
 fn numbers_are_as_promised(name: &str, value: &Value) {
     match value {
-        Value::Number(number) if name.contains("second") => assert!(number.is_f64(), "{name}: {number}"),
+        Value::Number(number) if ["second", "ratio"].iter().any(|float| name.contains(float)) => {
+            assert!(number.is_f64(), "{name}: {number}");
+        }
         Value::Number(number) => assert!(number.is_u64(), "{name}: {number}"),
         Value::Array(items) => items.iter().for_each(|item| numbers_are_as_promised(name, item)),
         _ => {}

@@ -3,7 +3,10 @@
 //! Every test owns its directory. A run that hangs, panics or dies of a signal fails whichever test it is in.
 #![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
+mod bench;
+mod bench_page;
 mod changing;
+mod codes;
 mod exit_codes;
 mod failing_stores;
 mod harness;
@@ -13,6 +16,7 @@ mod levels;
 mod main_job;
 mod overwriting;
 mod progress;
+mod repair;
 mod signals;
 mod sizes;
 mod stored;

@@ -117,7 +117,7 @@ fn a_backup_under_way_is_not_swept_by_another() {
 
 /// Runs until bytes are done and then sends the signal. A run that was faster is tried again.
 #[track_caller]
-fn interrupt(signal: Signal, begin: impl Fn() -> Tanner) -> Run {
+pub(crate) fn interrupt(signal: Signal, begin: impl Fn() -> Tanner) -> Run {
     for _ in 0..ATTEMPTS_MAX {
         let run = begin().run_until_bytes_are_done().map(|running: Running| {
             running.signal(signal);

@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import sys
+from math import gcd
 
 
 class Fail(Exception):
@@ -195,6 +196,9 @@ def is_prime(q):
     return all(pow(a, q >> s, q) == 1 or any(pow(a, q >> r, q) == q - 1 for r in range(1, s + 1)) for a in bases)
 
 
+CODE_KEYS = {1: (4,), 2: (5, 6, 7, 8), 3: (5, 6, 8)}  # shift, coupled, rfc5170
+
+
 class Manifest:
     def __init__(self, data, blake3):
         need(len(data) >= 16 and data[:6] == b"tanner", "manifest: not a tanner manifest")
@@ -221,26 +225,32 @@ class Manifest:
             need(isinstance(part.get(key, kind()), kind), "manifest: key %d has the wrong type" % key)
 
     def check_public(self, p):
-        need(isinstance(p, dict) and p.get(1) in (1, 2), "manifest: code is not known")
-        ints = (1, 2, 3, 4, 9, 10, 11, 12) if p[1] == 1 else (1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 12)
+        need(isinstance(p, dict) and p.get(1) in CODE_KEYS, "manifest: code is not known")
+        ints = (1, 2, 3, *CODE_KEYS[p[1]], 9, 10, 11, 12)
         self.check_fields(p, {0: bytes, 13: bytes, **dict.fromkeys(ints, int)})
         self.code, self.k, self.m = p[1], p[2], p[3]
         self.n = n = self.k + self.m
         need(len(p[0]) == 16, "manifest: id is not 16 bytes")
         need(self.k >= 1 and self.m >= 1 and n <= 4096, "manifest: k or m out of range")
+        self.G = 1
         if self.code == 1:
             self.q = q = p[4]
             need(q == 0 or max(self.k, self.m) <= q <= 16384 and is_prime(q), "manifest: q is not allowed")
             need(self.k * self.m <= 1 << 21, "manifest: k and m out of range")
             self.D = max(self.shift(b, j) for b in range(self.k) for j in range(self.m))
-        else:
+        elif self.code == 2:
             self.N1, self.P, self.D, self.seed = p[5], p[6], p[7], p[8]
             need(self.N1 % 2 == 0 and 2 <= self.N1 <= min(64, self.D + 1), "manifest: N1 out of range")
             need(1 <= self.P and self.P * (self.k * self.N1 + self.m) <= 1 << 21, "manifest: P out of range")
+        else:
+            self.N1, self.G, self.D, self.seed = p[5], p[6], 0, p[8]
+            need(1 <= self.G <= 31 and self.k * self.G >= 2, "manifest: G out of range")
+            need(3 <= self.N1 <= min(10, self.m * self.G), "manifest: N1 out of range")
+            need(1 <= self.seed <= 2**31 - 2, "manifest: seed out of range")
         need(self.D <= 16384, "manifest: D out of range")
         self.id, self.u, self.R, self.size = p[0].hex(), p[9], p[10], p[12]
         need(self.u in (1, 2, 4, 8, 16, 32, 64), "manifest: u is not allowed")
-        need(self.R % 16 == 0 and max(16, self.D) <= self.R < 1 << 32, "manifest: R out of range")
+        need(self.R % 16 == 0 and self.R % self.G == 0 and max(16, self.D) <= self.R < 1 << 32, "manifest: R out of range")
         need(p[11] == 0, "manifest: layout is not known")
         need(self.size <= (1 << 50 if self.u == 64 else 1 << 26), "manifest: size out of range")
         need(len(p[13]) == 32 * n, "manifest: wrong number of hashes")
@@ -259,9 +269,9 @@ class Manifest:
 
     def geometry(self):
         L = -(-self.size // (self.k * self.u))
-        if self.u == 64:
-            unit = 16 if L < 16384 else 64
-            L = -(-L // unit) * unit
+        unit = 1 if self.u < 64 else 16 if L < 16384 else 64
+        unit *= self.G // gcd(unit, self.G)
+        L = -(-L // unit) * unit
         self.L, self.F = L, -(-L // self.R)
         full = L * self.u
         self.lengths = [min(max(self.size - b * full, 0), full) for b in range(self.k)]
@@ -318,6 +328,48 @@ def coupled_table(k, m, N1, P, D, seed):
     return pi, rows
 
 
+# --- The RFC 5170 code's table (section 4.3) -------------------------------------------------
+
+class ParkMiller:
+    def __init__(self, seed):
+        self.state = seed
+
+    def rnd(self, c):
+        self.state = self.state * 16807 % 0x7FFFFFFF
+        return self.state * c // 0x7FFFFFFF
+
+
+def rfc5170_table(K, M, N1, seed):
+    """(rows, places): rows[i] are the source symbols of row i, places[i] is where p_i is stored."""
+    random = ParkMiller(seed)
+    u, t = [h % M for h in range(N1 * K)], 0
+    rows = [[] for _ in range(M)]
+    for j in range(K):
+        for _ in range(N1):
+            if any(j not in rows[row] for row in u[t:]):
+                i = t + random.rnd(len(u) - t)
+                while j in rows[u[i]]:
+                    i = t + random.rnd(len(u) - t)
+                rows[u[i]].append(j)
+                u[i] = u[t]
+                t += 1
+            else:
+                i = random.rnd(M)
+                while j in rows[i]:
+                    i = random.rnd(M)
+                rows[i].append(j)
+    for row in rows:
+        while len(row) < 2:
+            j = random.rnd(K)
+            if j not in row:
+                row.append(j)
+    places = list(range(M))
+    for i in range(M):
+        r = random.rnd(M)
+        places[i], places[r] = places[r], places[i]
+    return rows, places
+
+
 # --- Solving (section 5). A symbol is an int; an equation is [set of unknowns, the XOR of them] --
 
 def shift_equations(mf, steps, parity, add):
@@ -342,6 +394,19 @@ def coupled_equations(mf, steps, parity, add, pi, rows):
     yield equation
 
 
+def rfc5170_equations(mf, steps, parity, add, rows, places):
+    for first in range(0, steps, mf.G):  # every stripe by itself
+        equation = [set(), 0]
+        for row, place in zip(rows, places):
+            for j in row:
+                add(equation, j // mf.G, first + j % mf.G)
+            if place // mf.G in parity:
+                value = parity[place // mf.G][first + place % mf.G]
+                equation[1] ^= value
+                yield equation
+                equation = [set(), value]
+
+
 def solve_frame(mf, steps, known, counts, parity, table):
     """known: symbols of data blocks; counts: how many are unknown of each other; parity: symbols.
     Returns {t * len(counts) + place of b in counts: x_b(t)}."""
@@ -354,7 +419,7 @@ def solve_frame(mf, steps, known, counts, parity, table):
         elif 0 <= t < counts[b]:
             equation[0] ^= {t * len(counts) + places[b]}
 
-    make = shift_equations if mf.code == 1 else coupled_equations
+    make = {1: shift_equations, 2: coupled_equations, 3: rfc5170_equations}[mf.code]
     equations = list(make(mf, steps, parity, add, *table))
     found = peel(equations)
     found.update(eliminate(equations))
@@ -427,7 +492,11 @@ def restore_data(mf, blocks):
         if sum(counts.values()) > len(live) * (steps + mf.D):
             raise NotEnough
         frames.append((first, steps, counts))
-    table = coupled_table(mf.k, mf.m, mf.N1, mf.P, mf.D, mf.seed) if frames and mf.code == 2 else ()
+    table = ()
+    if frames and mf.code == 2:
+        table = coupled_table(mf.k, mf.m, mf.N1, mf.P, mf.D, mf.seed)
+    elif frames and mf.code == 3:
+        table = rfc5170_table(mf.k * mf.G, mf.m * mf.G, mf.N1, mf.seed)
 
     def symbols(block, first, count):
         block = block[first * mf.u:(first + count) * mf.u].ljust(count * mf.u, b"\0")

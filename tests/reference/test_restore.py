@@ -4,12 +4,14 @@
 """
 import contextlib
 import functools
+import hashlib
 import io
 import os
 import random
 import sys
 import tempfile
 import unittest
+from math import lcm
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import restore as reference
@@ -28,17 +30,20 @@ def xor_into(target, at, symbol):
         target[at + i] ^= byte
 
 
-def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None):
+def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None, G=None):
     """The blocks and the fields of the public part; byte by byte, as sections 3 and 4 say it."""
     L = (len(source) + k * u - 1) // (k * u)
-    if u == 64:
-        unit = 16 if L < 16384 else 64
-        L = (L + unit - 1) // unit * unit
+    unit = lcm(G or 1, 1 if u < 64 else 16 if L < 16384 else 64)
+    L = (L + unit - 1) // unit * unit
     data = [source[b * L * u:(b + 1) * L * u] for b in range(k)]
     padded = [block + bytes(L * u - len(block)) for block in data]
     if q is not None:
         delay = [[b * j % q if q else b * j for j in range(m)] for b in range(k)]
         D = max(max(row) for row in delay)
+    elif G:
+        blocks = data + encode_rfc5170(padded, m, u, G, *reference.rfc5170_table(k * G, m * G, N1, seed))
+        return blocks, {0: ID, 1: 3, 2: k, 3: m, 5: N1, 6: G, 8: seed, 9: u, 10: R, 11: 0, 12: len(source),
+                        13: b"".join(map(blake3, blocks))}
     else:
         pi, rows = reference.coupled_table(k, m, N1, P, D, seed)
     parity = [b""] * m
@@ -68,6 +73,22 @@ def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None):
     return blocks, public
 
 
+def encode_rfc5170(data, m, u, G, rows, places):
+    """The parity blocks, each stripe as a source block of RFC 5170."""
+    parity = [b""] * m
+    for at in range(0, len(data[0]), G * u):
+        packets = [block[at:at + G * u] for block in data]
+        source = [packet[g * u:(g + 1) * u] for packet in packets for g in range(G)]
+        stored, repair = [None] * (m * G), bytearray(u)
+        for row, place in zip(rows, places):
+            for j in row:
+                xor_into(repair, 0, source[j])
+            stored[place] = bytes(repair)
+        for q in range(m):
+            parity[q] += b"".join(stored[q * G:(q + 1) * G])
+    return parity
+
+
 def seal(body, version=1, mode=0):
     head = b"tanner" + version.to_bytes(2, "little") + bytes([mode, 0, 0, 0]) + len(body).to_bytes(4, "little")
     return head + body + blake3(head + body)
@@ -85,6 +106,8 @@ SHIFT = [dict(k=3, m=3, q=0), dict(k=4, m=3, q=5), dict(k=1, m=2, q=0), dict(k=5
 COUPLED = [dict(k=4, m=4, N1=4, P=8, D=15, seed=1), dict(k=6, m=3, N1=4, P=1, D=7, seed=2**64 - 1),
            dict(k=3, m=5, N1=8, P=32, D=31, seed=7), dict(k=5, m=4, N1=6, P=5, D=20, seed=3),
            dict(k=1, m=3, N1=2, P=3, D=1, seed=0)]
+RFC5170 = [dict(k=4, m=4, N1=7, G=16, seed=1), dict(k=3, m=5, N1=5, G=8, seed=2**31 - 2),
+           dict(k=5, m=4, N1=9, G=4, seed=21), dict(k=2, m=3, N1=5, G=31, seed=7)]
 SIZES = (0, 1, 69, 4095, 4097)
 
 
@@ -139,6 +162,7 @@ class Codes(Base):
                         continue  # slow ones only once
                     source = source_of(size)
                     R = max(R, 32 if shape.get("D", 0) > 16 else 16)  # a frame is as long as its tail
+                    R = -(-R // lcm(16, shape.get("G", 1))) * lcm(16, shape.get("G", 1))
                     blocks, public = encode(source, u=u, R=R, **shape)
                     n = len(blocks)
                     for _ in range(per_shape):
@@ -159,6 +183,9 @@ class Codes(Base):
     def test_coupled_any_k_and_one(self):
         self.losses(COUPLED, 1, 2)
 
+    def test_rfc5170_any_k_and_two(self):
+        self.losses(RFC5170, 2, 2)
+
     def test_coupled_exactly_k(self):
         """May fail, but then with status 5."""
         draw, seen = random.Random(2), set()
@@ -173,7 +200,7 @@ class Codes(Base):
         self.assertIn(5, seen)
 
     def test_too_few(self):
-        for shape in SHIFT[:2] + COUPLED[:2]:
+        for shape in SHIFT[:2] + COUPLED[:2] + RFC5170[:2]:
             source = source_of(4097)
             blocks, public = encode(source, u=8, R=1024, **shape)
             chosen = {b: blocks[b] for b in range(2, shape["k"] + 1)}  # one too few
@@ -247,12 +274,16 @@ class Manifests(Base):
         self.refused(seal(body, version=2), blocks, "version 2")
         self.refused(seal(body, mode=1), blocks, "mode 1")
         coupled = encode(source, k=3, m=2, u=8, R=16, N1=4, P=2, D=7, seed=5)[1]
+        rfc5170 = encode(source, k=3, m=2, u=8, R=48, N1=5, G=3, seed=5)[1]
         changes = [(public, change) for change in (
             {0: ID[1:]}, {1: 0}, {1: 2}, {1: 3}, {2: 0}, {2: 2}, {3: 0}, {3: 4094}, {4: None}, {4: 2}, {4: 4}, {4: 9},
             {5: 2}, {8: 0}, {9: 0}, {9: 3}, {9: 128}, {10: 0}, {10: 8}, {10: 24}, {10: 1 << 32}, {11: 1}, {11: None},
             {12: (1 << 50) + 1}, {12: b"1"}, {13: bytes(32 * 4)}, {14: 0}, {2: "3"})]
         changes += [(coupled, change) for change in (
             {4: 0}, {5: 0}, {5: 3}, {5: 10}, {6: 0}, {6: 1 << 22}, {7: 16385}, {7: 2}, {8: None}, {1: 1})]
+        changes += [(rfc5170, change) for change in (
+            {1: 1}, {1: 2}, {4: 0}, {5: 2}, {5: 11}, {6: 0}, {6: 1}, {6: 32}, {7: 2}, {8: 0}, {8: 2**31 - 1}, {10: 32},
+            {5: 7}, {5: None}, {6: None}, {8: None})]
         for part, change in changes:
             part = {key: value for key, value in {**part, **change}.items() if value is not None}
             self.refused(manifest_of(part, private), blocks, "manifest: ")
@@ -307,6 +338,13 @@ class Command(Base):
         reference.self_check()
         random0 = reference.Splitmix64(0)
         self.assertEqual([random0.draw() for _ in range(2)], [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4])
+        park_miller = reference.ParkMiller(1)
+        self.assertEqual([park_miller.rnd(1) or park_miller.state for _ in range(3)], [16807, 282475249, 1622650073])
+        rows, places = reference.rfc5170_table(20, 20, 5, 21)
+        text = "".join(" ".join(map(str, sorted(row))) + "\n" for row in rows).encode()
+        self.assertEqual(hashlib.sha256(text).hexdigest(),
+                         "08284b0e38b4250df41e2052c9a00fbf6ecf48e2f8aa52f29a793ce5a44fa2a7")
+        self.assertEqual(sorted(range(20), key=lambda i: places[i])[:10], [6, 16, 9, 17, 1, 14, 10, 19, 15, 4])
         self.assertEqual([q for q in range(100) if reference.is_prime(q)],
                          [q for q in range(2, 100) if all(q % d for d in range(2, q))])
         self.assertFalse(reference.is_prime(3215031751))

@@ -92,15 +92,13 @@ impl Transport for Memory {
             exclusive_create: true,
             ranges: true,
             list: true,
+            range_gap_bytes: 0,
             object_bytes_max: None,
         }
     }
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
         let at = self.at(name);
-        if lock(&self.objects).contains_key(name) {
-            return Err(TransportError::Exists { at });
-        }
         let mut bytes = Vec::new();
         let room = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
         match bytes.try_reserve_exact(room) {

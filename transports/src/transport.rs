@@ -37,8 +37,11 @@ pub trait Transport: Send + Sync + Debug {
     /// of any other length fails. The first put may create the store. A store may refuse a name whose prefix is
     /// an object, and an object whose name is a prefix.
     ///
+    /// An object of the same name is in the way of the commit only: so what replaces a damaged object can be whole
+    /// and checked before the damaged one is deleted.
+    ///
     /// # Errors
-    /// `Full` when the declared length does not fit; `Exists` if that is known so early.
+    /// `Full` when the declared length does not fit.
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>>;
 
     /// Streams one range of an object: exactly as many bytes as it is long, or an error, never a short end.
@@ -122,6 +125,9 @@ pub struct Capabilities {
     pub ranges: bool,
     /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
     pub list: bool,
+    /// Two ranges of [`get_ranges`](Transport::get_ranges) with at most this many bytes between them cost less as one:
+    /// what a range costs of its own, in bytes of reading.
+    pub range_gap_bytes: u64,
     /// Bytes of the largest object, if the store has a limit of its own. A longer put is `Full`.
     pub object_bytes_max: Option<u64>,
 }

@@ -1,128 +1,92 @@
-//! Peeling with inactivation: an order in which each lost symbol follows from those before it, with as few
-//! symbols as possible set aside for elimination.
+//! Peeling: which lost symbol follows next from those before it, and which to set aside when none does.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The equations of one horizon, as lists of the unknowns they contain. Equations and unknowns are numbered
-/// in the order of their steps.
-pub(super) struct Unknowns {
-    /// Unknowns of each equation.
-    pub(super) equations: Vec<Vec<usize>>,
-    /// The step of each equation.
-    pub(super) steps: Vec<usize>,
-    /// Unknowns in each step: unknown v belongs to step v / `per_step`.
-    pub(super) per_step: usize,
-    /// How many unknowns there are, those that are known already included.
-    pub(super) count: usize,
-    /// How many steps an unknown's equations may lie after it.
-    pub(super) reach: usize,
-}
+use super::horizon::Horizon;
 
-/// How an unknown is found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Found {
-    /// Not at all: no equation contains it.
-    Never,
-    /// From this equation, given the unknowns found before.
-    Peeled(usize),
-    /// By elimination; the number counts these.
-    Inactive(usize),
-}
+/// Equations by weight.
+type Queue = BinaryHeap<Reverse<(usize, usize)>>;
 
-pub(super) struct Peeling {
-    pub(super) found: Vec<Found>,
-    /// The peeled unknowns, in order.
-    pub(super) order: Vec<usize>,
-    /// The inactive unknowns, in order.
-    pub(super) inactive: Vec<usize>,
-    /// Whether an equation was used to peel.
-    pub(super) used: Vec<bool>,
-}
-
-pub(super) fn peel(unknowns: &Unknowns) -> Peeling {
-    let mut state = State::new(unknowns);
-    loop {
-        while let Some(Reverse(equation)) = state.ready.pop() {
-            state.peel(equation);
-        }
-        let Some(unknown) = state.choose_inactive() else { break };
-        state.peeling.found[unknown] = Found::Inactive(state.peeling.inactive.len());
-        state.peeling.inactive.push(unknown);
-        state.settle(unknown);
-    }
-    state.peeling
-}
-
-struct State<'a> {
-    unknowns: &'a Unknowns,
+/// How far peeling has come. A symbol is settled once it is peeled, or set aside for elimination.
+pub(super) struct Peel<'a> {
+    horizon: &'a Horizon,
     /// For each unknown, the equations that contain it.
     contained: Vec<Vec<usize>>,
     /// Unsettled unknowns left in each equation.
     left: Vec<usize>,
-    /// Equations with one unsettled unknown, earliest first.
-    ready: BinaryHeap<Reverse<usize>>,
+    settled: Vec<bool>,
+    /// Equations with one unsettled unknown, the lightest first.
+    ready: Queue,
+    /// Equations whose unknowns were all settled by others, the lightest first.
+    spare: Queue,
     /// No unknown below is unsettled, but for those in no equation.
     front: usize,
-    peeling: Peeling,
 }
 
-impl<'a> State<'a> {
-    fn new(unknowns: &'a Unknowns) -> Self {
-        let mut contained = vec![Vec::new(); unknowns.count];
-        for (equation, list) in unknowns.equations.iter().enumerate() {
-            list.iter().for_each(|&unknown| contained[unknown].push(equation));
+impl<'a> Peel<'a> {
+    pub(super) fn new(horizon: &'a Horizon) -> Self {
+        let mut contained = vec![Vec::new(); horizon.count()];
+        for (equation, line) in horizon.equations.iter().enumerate() {
+            line.unknowns.iter().for_each(|&unknown| contained[unknown].push(equation));
         }
-        let left: Vec<usize> = unknowns.equations.iter().map(Vec::len).collect();
-        let ready =
-            left.iter().enumerate().filter(|&(_, &left)| left == 1).map(|(eq, _)| Reverse(eq)).collect();
-        let peeling = Peeling {
-            found: vec![Found::Never; unknowns.count],
-            order: Vec::new(),
-            inactive: Vec::new(),
-            used: vec![false; unknowns.equations.len()],
-        };
-        Self { unknowns, contained, left, ready, front: 0, peeling }
+        let left: Vec<usize> = horizon.equations.iter().map(|line| line.unknowns.len()).collect();
+        let settled = vec![false; horizon.count()];
+        let mut this =
+            Self { horizon, contained, settled, ready: Queue::new(), spare: Queue::new(), front: 0, left };
+        (0..horizon.equations.len()).for_each(|equation| this.enqueue(equation));
+        this
     }
 
-    fn is_unsettled(&self, unknown: usize) -> bool {
-        self.peeling.found[unknown] == Found::Never
+    pub(super) fn is_settled(&self, unknown: usize) -> bool {
+        self.settled[unknown]
     }
 
-    fn peel(&mut self, equation: usize) {
-        let unsettled = self.unknowns.equations[equation].iter().find(|&&unknown| self.is_unsettled(unknown));
-        // Another equation may have given the unknown since this one became ready.
-        let Some(&unknown) = unsettled else { return };
-        self.peeling.found[unknown] = Found::Peeled(equation);
-        self.peeling.order.push(unknown);
-        self.peeling.used[equation] = true;
-        self.settle(unknown);
-    }
-
-    fn settle(&mut self, unknown: usize) {
-        for &equation in &self.contained[unknown] {
-            self.left[equation] -= 1;
-            if self.left[equation] == 1 {
-                self.ready.push(Reverse(equation));
+    /// An equation that gives one more unknown, and that unknown.
+    pub(super) fn ready(&mut self) -> Option<(usize, usize)> {
+        loop {
+            let Reverse((weight, equation)) = self.ready.pop()?;
+            let mut unknowns = self.horizon.equations[equation].unknowns.iter().copied();
+            // Another equation may have given the unknown since this one became ready.
+            if let Some(unknown) = unknowns.find(|&unknown| !self.settled[unknown]) {
+                return Some((equation, unknown));
             }
+            self.spare.push(Reverse((weight, equation)));
         }
     }
 
-    /// The unknown that helps most: of the lightest equation near the front, the one in most equations.
-    fn choose_inactive(&mut self) -> Option<usize> {
-        while self.front < self.unknowns.count
-            && (!self.is_unsettled(self.front) || self.contained[self.front].is_empty())
-        {
-            self.front += 1;
+    /// An equation that no unknown was peeled from, all of whose unknowns are settled.
+    pub(super) fn spare(&mut self) -> Option<usize> {
+        self.spare.pop().map(|Reverse((_, equation))| equation)
+    }
+
+    pub(super) fn has_spare(&self) -> bool {
+        !self.spare.is_empty()
+    }
+
+    pub(super) fn settle(&mut self, unknown: usize) {
+        self.settled[unknown] = true;
+        for at in 0..self.contained[unknown].len() {
+            let equation = self.contained[unknown][at];
+            self.left[equation] -= 1;
+            self.enqueue(equation);
         }
-        let step = (self.front < self.unknowns.count).then(|| self.front / self.unknowns.per_step)?;
-        let start = self.unknowns.steps.partition_point(|&at| at < step);
-        let end = self.unknowns.steps.partition_point(|&at| at <= step + self.unknowns.reach);
-        let lightest =
-            (start..end).filter(|&equation| self.left[equation] > 1).min_by_key(|&eq| self.left[eq])?;
-        let weight = |unknown: usize| self.contained[unknown].iter().filter(|&&eq| self.left[eq] > 1).count();
-        let candidates =
-            self.unknowns.equations[lightest].iter().filter(|&&unknown| self.is_unsettled(unknown));
-        candidates.copied().max_by_key(|&unknown| (weight(unknown), Reverse(unknown)))
+    }
+
+    fn enqueue(&mut self, equation: usize) {
+        if self.left[equation] == 1 {
+            self.ready.push(Reverse((self.horizon.equations[equation].weight, equation)));
+        }
+    }
+
+    /// The unknown to set aside: of the earliest step that has any left, the one in most equations that it makes
+    /// ready. None if all are settled, but for those in no equation.
+    pub(super) fn choose_inactive(&mut self) -> Option<usize> {
+        let is_open = |unknown: usize| !self.settled[unknown] && !self.contained[unknown].is_empty();
+        self.front = (self.front..self.settled.len()).find(|&unknown| is_open(unknown))?;
+        let end = (self.front + 1).next_multiple_of(self.horizon.per_step);
+        let ready = |unknown: usize| self.contained[unknown].iter().filter(|&&eq| self.left[eq] == 2).count();
+        let step = (self.front..end).filter(|&unknown| is_open(unknown));
+        step.max_by_key(|&unknown| (ready(unknown), Reverse(unknown)))
     }
 }

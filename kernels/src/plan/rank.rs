@@ -16,8 +16,9 @@ pub(crate) fn determines(code: &Code, live: &BlockSet) -> bool {
         return false;
     }
     let system = System::of_lost(code, live);
-    let chunk = chunk_steps(code) * system.lost.len();
-    look_aheads(code, &system).any(|horizon| Wave::new(&system, horizon).reaches(chunk))
+    let chunk = chunk_steps(code);
+    look_aheads(code, &system)
+        .any(|look_ahead| Wave::new(&system, chunk + look_ahead).reaches(chunk * system.lost.len()))
 }
 
 struct Wave {
@@ -206,6 +207,7 @@ mod tests {
     #[test]
     fn the_rank_test_says_what_the_planner_says() {
         let coupled = |n1, period, depth| Construction::Coupled { n1, period, depth, seed: 7 };
+        let rfc5170 = |n1, group| Construction::Rfc5170 { n1, group, seed: 7 };
         let shapes = [
             (3, 5, coupled(2, 4, 3), 14),
             (6, 6, coupled(4, 3, 5), 14),
@@ -215,10 +217,14 @@ mod tests {
             (40, 12, coupled(8, 4, 7), 3),
             (8, 6, Construction::Shift { modulus: 11 }, 7),
             (7, 4, Construction::Shift { modulus: 0 }, 7),
+            (4, 6, rfc5170(3, 1), 200),
+            (6, 7, rfc5170(5, 4), 100),
+            (10, 9, rfc5170(9, 24), 20),
+            (20, 22, rfc5170(7, 8), 20),
         ];
         let (mut state, mut answers) = (1_u64, [0, 0]);
         for (k, m, construction, samples) in shapes {
-            let code = Code::new(Profile::new(k, m, construction, 64, 1024).unwrap());
+            let code = Code::new(Profile::new(k, m, construction, 64, 1152).unwrap());
             for sample in 0..samples {
                 let mut live = BlockSet::all((k + m) as usize);
                 while live.len() > (k + sample % 4) as usize {

@@ -1,4 +1,4 @@
-//! The equations that the live parity symbols give in the lost data symbols.
+//! The equations that the live and the wanted parity symbols give in the lost symbols.
 
 use crate::block_set::BlockSet;
 use crate::code::Code;
@@ -13,7 +13,7 @@ pub(super) struct Term {
 /// Terms whose XOR is zero, at every step of one phase.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Equation {
-    /// Symbols of lost data blocks; `block` is the place in [`System::lost`].
+    /// Symbols of lost blocks; `block` is the place in [`System::lost`].
     pub(super) lost: Vec<Term>,
     /// Symbols of live blocks.
     pub(super) live: Vec<Term>,
@@ -22,8 +22,10 @@ pub(super) struct Equation {
 /// All equations of one period.
 #[derive(Debug)]
 pub(super) struct System {
-    /// The lost data blocks, ascending.
+    /// The lost data blocks and the wanted parity blocks, ascending.
     pub(super) lost: Vec<usize>,
+    /// Those that somebody wants.
+    pub(super) wanted: BlockSet,
     /// Equations of each phase, in the accumulator's order.
     pub(super) phases: Vec<Vec<Equation>>,
     /// The longest delay.
@@ -31,33 +33,36 @@ pub(super) struct System {
 }
 
 impl System {
-    pub(super) fn new(code: &Code, live: &BlockSet) -> Self {
-        Self::with(code, live, &BlockSet::all(code.profile().blocks()))
+    /// The equations in whatever of the `wanted` blocks is not in `live`, and in all lost data.
+    pub(super) fn new(code: &Code, live: &BlockSet, wanted: &BlockSet) -> Self {
+        Self::with(code, live, wanted, &BlockSet::all(live.blocks()))
     }
 
-    /// Without the symbols of live blocks, which do not matter to the rank.
+    /// The equations in all lost data, without the symbols of live blocks, which do not matter to the rank.
     pub(super) fn of_lost(code: &Code, live: &BlockSet) -> Self {
-        let mut lost = BlockSet::all(code.profile().blocks());
+        let mut lost = BlockSet::all(live.blocks());
         live.iter().for_each(|block| lost.remove(block));
-        Self::with(code, live, &lost)
+        Self::with(code, live, &BlockSet::none(live.blocks()), &lost)
     }
 
     /// With the symbols of the blocks in `kept`.
-    fn with(code: &Code, live: &BlockSet, kept: &BlockSet) -> Self {
-        let data = code.profile().data();
-        let lost: Vec<usize> = (0..data).filter(|&block| !live.contains(block)).collect();
+    fn with(code: &Code, live: &BlockSet, wanted: &BlockSet, kept: &BlockSet) -> Self {
+        let profile = code.profile();
+        let is_unknown =
+            |block: &usize| !live.contains(*block) && (*block < profile.data() || wanted.contains(*block));
+        let lost: Vec<usize> = (0..profile.blocks()).filter(is_unknown).collect();
         let mut windows = Windows { code, live, kept, lost: &lost, open: Vec::new() };
         if code.is_chained() {
             // What is open when phase 0 begins, was left open by the last phase, one step before.
             windows.phase(code.phases().len() - 1);
         }
         let phases = (0..code.phases().len()).map(|phase| windows.phase(phase)).collect();
-        Self { phases, depth: code.profile().depth(), lost }
+        Self { phases, depth: profile.depth(), lost, wanted: wanted.clone() }
     }
 }
 
-/// Walks the accumulator: each live parity symbol closes the window of rows since the one before it, and the
-/// XOR of both is the XOR of the window's taps.
+/// Walks the accumulator: each live parity symbol, and each that is to be found, closes the window of rows since
+/// the one before it, and the XOR of both is the XOR of the window's taps.
 struct Windows<'a> {
     code: &'a Code,
     live: &'a BlockSet,
@@ -74,17 +79,18 @@ impl Windows<'_> {
         self.open.iter_mut().for_each(|term| term.symbol -= 1);
         let mut equations = Vec::new();
         for row in &self.code.phases()[phase] {
-            let parity = Term { block: data + row.parity, symbol: 0 };
+            if !row.chained {
+                self.open.clear();
+            }
             let back = |delay: usize| -i32::try_from(delay).expect("capped by DEPTH_MAX");
+            let parity = Term { block: data + row.parity, symbol: back(row.back) };
             let taps = row.taps.iter().filter(|tap| self.kept.contains(tap.block));
             self.open.extend(taps.map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
-            if self.live.contains(parity.block) {
+            if self.live.contains(parity.block) || self.lost.binary_search(&parity.block).is_ok() {
                 let kept = self.kept.contains(parity.block).then_some(parity);
                 self.open.extend(kept);
                 equations.push(self.close());
-                self.open.extend(kept.filter(|_| self.code.is_chained()));
-            } else if !self.code.is_chained() {
-                self.open.clear();
+                self.open.extend(kept);
             }
         }
         equations

@@ -1,5 +1,9 @@
 //! The XOR loop, once for all levels.
-#![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the arena")]
+//!
+//! What bounds it, where the streams are in the caches, is loads: one of 64 bytes for each operand and, in
+//! between, the program's own. So two offsets share one load, rows of equal weight are unrolled, and what is
+//! left to say of a row sits beside its destination.
+#![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the streams")]
 
 /// One symbol of 64 bytes in registers.
 pub(super) trait Symbol: Copy {
@@ -28,16 +32,18 @@ pub(super) trait Symbol: Copy {
     fn prefetch(at: *const u8);
 }
 
-/// A program bound to the addresses of one arena, and the groups of it to run. All offsets are bytes.
+/// A program bound to the places of its streams, and the groups of it to run. All offsets count symbols.
 ///
-/// `exec::Bound` makes these: for every group of `first..first + count`, `base + group·advance` plus any
-/// offset in `init` and `rows` lies in the arena, with `unit` bytes after it, and no two jobs that run at a
-/// time write what the other reads or writes.
+/// `exec::Bound` makes these: for every group of `first..first + count`, `base` plus group·`advance` plus any
+/// offset in `init` and `rows` is a symbol of the streams, and no two jobs that run at a time write what the
+/// other reads or writes.
 pub(crate) struct Job<'a> {
-    /// Rows, one after the other: destination, number of sources · 2 + chained, sources.
-    pub(crate) rows: &'a [i32],
+    /// Rows, one after the other: the head, then the operands in pairs.
+    pub(crate) rows: &'a [Pair],
     /// Where in `rows` each group of a period begins; one more entry ends the last.
     pub(crate) groups: &'a [usize],
+    /// Length in `rows` of every row, if all are equally long.
+    pub(crate) row_pairs: Option<usize>,
     /// What the accumulator holds before any group.
     pub(crate) init: &'a [i32],
     /// What each group reads, one offset a line, asked for [`PREFETCH_AHEAD_BYTES`] before it is needed.
@@ -52,6 +58,64 @@ pub(crate) struct Job<'a> {
     pub(crate) streaming: bool,
 }
 
+/// Two offsets in one word. The head of a row holds its destination and its [`Head`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pair(i64);
+
+/// What else is to know of a row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head(i32);
+
+impl Pair {
+    #[inline(always)]
+    pub(crate) fn new(first: i32, second: i32) -> Self {
+        Self(i64::from(second) << 32 | i64::from(first.cast_unsigned()))
+    }
+
+    #[inline(always)]
+    pub(super) fn first(self) -> isize {
+        self.0 as i32 as isize
+    }
+
+    #[inline(always)]
+    pub(super) fn second(self) -> isize {
+        (self.0 >> 32) as isize
+    }
+
+    #[inline(always)]
+    pub(super) fn head(self) -> Head {
+        Head((self.0 >> 32) as i32)
+    }
+}
+
+impl Head {
+    pub(crate) fn new(operands: usize, chained: bool) -> Self {
+        let operands = i32::try_from(operands).expect("rows are far shorter than 2^30");
+        Self(operands << 1 | i32::from(chained))
+    }
+
+    pub(crate) fn word(self) -> i32 {
+        self.0
+    }
+
+    /// Whether the row continues the sum of the row before.
+    #[inline(always)]
+    pub(super) fn is_chained(self) -> bool {
+        self.0 & 1 == 1
+    }
+
+    #[inline(always)]
+    pub(super) fn operands(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    /// Whether the last pair of operands is only one.
+    #[inline(always)]
+    fn is_odd(self) -> bool {
+        self.0 & 2 == 2
+    }
+}
+
 /// How far ahead of their use lines are asked for.
 const PREFETCH_AHEAD_BYTES: isize = 64 * 64;
 
@@ -59,58 +123,96 @@ const PREFETCH_AHEAD_BYTES: isize = 64 * 64;
 /// The level's instructions are enabled in the caller, and `job` is as its docs promise, with a unit of 64.
 #[inline(always)]
 pub(super) unsafe fn run<S: Symbol>(job: &Job<'_>) {
-    if job.streaming {
-        // SAFETY: the caller's promise.
-        unsafe { run_groups::<S, true>(job) };
-        S::fence();
-    } else {
-        // SAFETY: the caller's promise.
-        unsafe { run_groups::<S, false>(job) };
+    // SAFETY: the caller's promise, for both.
+    unsafe {
+        if job.streaming {
+            run_rows::<S, true>(job);
+            S::fence();
+        } else {
+            run_rows::<S, false>(job);
+        }
     }
 }
 
+/// Encoders have rows of one length, and it is one of these for most shapes (a head and up to 12 operands);
+/// all others take the loop of any length.
 #[inline(always)]
-unsafe fn run_groups<S: Symbol, const STREAMING: bool>(job: &Job<'_>) {
+unsafe fn run_rows<S: Symbol, const STREAMING: bool>(job: &Job<'_>) {
+    // SAFETY: the caller's promise, for all.
+    unsafe {
+        match job.row_pairs {
+            Some(3) => run_groups::<S, STREAMING, 3>(job),
+            Some(5) => run_groups::<S, STREAMING, 5>(job),
+            Some(6) => run_groups::<S, STREAMING, 6>(job),
+            Some(7) => run_groups::<S, STREAMING, 7>(job),
+            _ => run_groups::<S, STREAMING, 0>(job),
+        }
+    }
+}
+
+/// All rows are `ROW` pairs long, or any length if that is 0.
+#[inline(always)]
+unsafe fn run_groups<S: Symbol, const STREAMING: bool, const ROW: usize>(job: &Job<'_>) {
     let period = job.groups.len() - 1;
     let mut phase = job.first % period;
-    let mut base = job.base.wrapping_add(job.first * job.advance);
-    // SAFETY: `init` offsets of the first group lie in the arena.
-    let mut sum = unsafe { xor_all(S::zero(), base, job.init) };
+    let mut base = job.base.wrapping_add(job.first * job.advance * 64);
+    // SAFETY: `init` offsets of the first group are symbols.
+    let mut sum =
+        job.init.iter().fold(S::zero(), |sum, &at| sum.xor(unsafe { S::load(symbol(base, at as isize)) }));
     for _ in 0..job.count {
         let mut rows = &job.rows[job.groups[phase]..job.groups[phase + 1]];
         let mut ahead = job.prefetch;
-        while let [to, head, rest @ ..] = rows {
+        while let [head, ..] = rows {
+            let (to, head) = (head.first(), head.head());
+            let length = if ROW > 0 { ROW } else { 1 + head.operands().div_ceil(2) };
+            let (row, rest) = rows.split_at(length);
             let (now, later) = ahead.split_at(job.prefetch_per_row.min(ahead.len()));
-            ahead = later;
+            (rows, ahead) = (rest, later);
             for &offset in now {
-                S::prefetch(base.wrapping_offset(offset as isize + PREFETCH_AHEAD_BYTES));
+                S::prefetch(symbol(base, offset as isize).wrapping_offset(PREFETCH_AHEAD_BYTES));
             }
-            let (from, rest) = rest.split_at((head >> 1) as usize);
-            let start = if head & 1 == 1 { sum } else { S::zero() };
-            // SAFETY: the offsets of this group lie in the arena, and nobody else writes there now.
+            let start = if head.is_chained() { sum } else { S::zero() };
+            // SAFETY: the offsets of this group are symbols, and nobody else writes there now.
             unsafe {
-                sum = xor_all(start, base, from);
-                let to = base.wrapping_offset(*to as isize);
+                sum = xor_row(start, base, &row[1..], head.is_odd());
+                let to = symbol(base, to).cast_mut();
                 if STREAMING { sum.stream(to) } else { sum.store(to) }
             }
-            rows = rest;
         }
-        base = base.wrapping_add(job.advance);
+        base = base.wrapping_add(job.advance * 64);
         phase = if phase + 1 == period { 0 } else { phase + 1 };
     }
 }
 
-/// # Safety
-/// `base` plus each offset is aligned to 64 bytes and readable for 64.
 #[inline(always)]
-unsafe fn xor_all<S: Symbol>(start: S, base: *const u8, from: &[i32]) -> S {
-    // SAFETY: the caller's promise.
-    let load = |offset: i32| unsafe { S::load(base.wrapping_offset(offset as isize)) };
-    let (fours, rest) = from.as_chunks::<4>();
-    let mut sum = start;
-    for &[a, b, c, d] in fours {
-        // Two short chains: XOR has a latency of one cycle, and there are two loads in each.
-        sum = sum.xor(load(a).xor(load(b))).xor(load(c).xor(load(d)));
-    }
-    rest.iter().fold(sum, |sum, &offset| sum.xor(load(offset)))
+fn symbol(base: *const u8, offset: isize) -> *const u8 {
+    base.wrapping_offset(offset << 6)
 }
+
+/// # Safety
+/// `base` plus each offset is a symbol that is readable; of the last pair only the first, if `odd`.
+#[inline(always)]
+unsafe fn xor_row<S: Symbol>(start: S, base: *const u8, pairs: &[Pair], odd: bool) -> S {
+    let [firsts @ .., last] = pairs else { return start };
+    // Two chains: XOR has a latency of one cycle, and there are two loads in each.
+    let (mut even, mut other) = (start, S::zero());
+    for pair in firsts {
+        // SAFETY: the caller's promise.
+        unsafe {
+            even = even.xor(S::load(symbol(base, pair.first())));
+            other = other.xor(S::load(symbol(base, pair.second())));
+        }
+    }
+    // Where rows of 7 and 8 operands take turns, a branch would be missed every other time.
+    let second = if odd { ZERO.0.as_ptr() } else { symbol(base, last.second()) };
+    // SAFETY: the caller's promise, and the line of zeros is one.
+    unsafe {
+        even = even.xor(S::load(symbol(base, last.first())));
+        even.xor(other.xor(S::load(second)))
+    }
+}
+
+#[repr(align(64))]
+struct Zero([u8; 64]);
+
+static ZERO: Zero = Zero([0; 64]);

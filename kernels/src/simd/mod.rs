@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-pub(crate) use body::Job;
+pub(crate) use body::{Head, Job, Pair};
 
 /// A SIMD level that this machine has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

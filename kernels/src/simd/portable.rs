@@ -51,27 +51,30 @@ pub(super) fn run_small(job: &Job<'_>) {
     let period = job.groups.len() - 1;
     let mut sum = [0; 64];
     for group in job.first..job.first + job.count {
-        let base = job.base.wrapping_add(group * job.advance);
+        let base = job.base.wrapping_add(group * job.advance * job.unit);
+        let add = |sum: &mut [u8; 64], offset: isize| xor_small(sum, base, offset, job.unit);
         if group == job.first {
-            job.init.iter().for_each(|&offset| xor_small(&mut sum, base, offset, job.unit));
+            job.init.iter().for_each(|&offset| add(&mut sum, offset as isize));
         }
         let mut rows = &job.rows[job.groups[group % period]..job.groups[group % period + 1]];
-        while let [to, head, rest @ ..] = rows {
-            let (from, rest) = rest.split_at((head >> 1) as usize);
-            if head & 1 == 0 {
+        while let [first, rest @ ..] = rows {
+            let head = first.head();
+            let (pairs, rest) = rest.split_at(head.operands().div_ceil(2));
+            if !head.is_chained() {
                 sum = [0; 64];
             }
-            from.iter().for_each(|&offset| xor_small(&mut sum, base, offset, job.unit));
-            let to = base.wrapping_offset(*to as isize);
-            // SAFETY: `Job` promises that `unit` bytes at this offset are ours to write.
+            let operands = pairs.iter().flat_map(|pair| [pair.first(), pair.second()]);
+            operands.take(head.operands()).for_each(|offset| add(&mut sum, offset));
+            let to = base.wrapping_offset(first.first() * job.unit as isize);
+            // SAFETY: `Job` promises that this symbol is ours to write.
             unsafe { std::ptr::copy_nonoverlapping(sum.as_ptr(), to, job.unit) };
             rows = rest;
         }
     }
 }
 
-fn xor_small(sum: &mut [u8; 64], base: *const u8, offset: i32, unit: usize) {
-    // SAFETY: `Job` promises `unit` readable bytes at each of its offsets, and nobody writes there now.
-    let from = unsafe { std::slice::from_raw_parts(base.wrapping_offset(offset as isize), unit) };
+fn xor_small(sum: &mut [u8; 64], base: *const u8, offset: isize, unit: usize) {
+    // SAFETY: `Job` promises a readable symbol at each of its offsets, and nobody writes there now.
+    let from = unsafe { std::slice::from_raw_parts(base.wrapping_offset(offset * unit as isize), unit) };
     sum.iter_mut().zip(from).for_each(|(sum, byte)| *sum ^= byte);
 }

@@ -9,15 +9,15 @@ pub(crate) fn source(bytes: usize) -> Vec<u8> {
 }
 
 /// Parity of one frame: `data[b]` holds the frame's symbols of block b; each parity block gets
-/// `length + depth` symbols of `unit` bytes.
+/// `length + tail` symbols of `unit` bytes.
 pub(crate) fn naive_parity(code: &Code, data: &[Vec<u8>], unit: usize) -> Vec<Vec<u8>> {
     let profile = code.profile();
-    let steps = data[0].len() / unit + profile.depth();
-    let mut parity = vec![Vec::new(); profile.parity()];
+    let steps = data[0].len() / unit + profile.tail();
+    let mut parity = vec![vec![0; steps * unit]; profile.parity()];
     let mut sum = vec![0; unit];
     for step in 0..steps {
         for row in &code.phases()[step % code.phases().len()] {
-            if !code.is_chained() {
+            if !row.chained {
                 sum.fill(0);
             }
             for tap in &row.taps {
@@ -26,7 +26,7 @@ pub(crate) fn naive_parity(code: &Code, data: &[Vec<u8>], unit: usize) -> Vec<Ve
                     *sum ^= data[tap.block].get(at * unit + byte).unwrap_or(&0);
                 }
             }
-            parity[row.parity].extend_from_slice(&sum);
+            parity[row.parity][(step - row.back) * unit..][..unit].copy_from_slice(&sum);
         }
     }
     parity

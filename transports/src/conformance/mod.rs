@@ -95,6 +95,7 @@ macro_rules! __each_trial {
             a_put_longer_than_declared_leaves_nothing
             what_cannot_fit_is_refused_before_it_is_sent
             a_second_put_never_overwrites_the_first
+            a_put_waits_for_its_commit_with_an_object_in_its_way
             a_name_taken_meanwhile_is_not_overwritten
             of_racing_puts_one_wins_whole
             concurrent_puts_do_not_mix_their_bytes

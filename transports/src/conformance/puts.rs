@@ -166,6 +166,19 @@ pub(super) async fn a_second_put_never_overwrites_the_first(place: &Place) {
     }
 }
 
+/// A damaged object is deleted once what replaces it is whole, not before.
+pub(super) async fn a_put_waits_for_its_commit_with_an_object_in_its_way(place: &Place) {
+    let (transport, name, first, second) = (place(), name("id/7"), pattern(0, 5000), pattern(9, 6000));
+    stored(&*transport, &name, &first).await;
+    let mut late = transport.put(&name, Some(6000)).await.expect("put");
+    late.write(second.clone()).await.expect("write");
+    assert_whole(&*transport, &name, &first).await;
+    transport.delete(&name).await.expect("delete");
+    assert_absent(&*transport, &name).await;
+    late.commit().await.expect("commit");
+    assert_whole(&*transport, &name, &second).await;
+}
+
 pub(super) async fn a_name_taken_meanwhile_is_not_overwritten(place: &Place) {
     let (transport, name, first) = (place(), name("id/7"), pattern(0, 5000));
     if lacks(transport.capabilities().exclusive_create, "exclusive create") {

@@ -1,0 +1,142 @@
+//! Which ceiling binds, and how much of it is reached.
+
+use super::ceilings::{CIPHER, COPY, COPY_STREAMING, HASH, READ};
+use super::codec::decode_name;
+use super::e2e;
+use super::report::{Kind, Measurement, ProfileFacts, Report};
+
+/// One kind of work under its ceilings, all in source bytes a second.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Roof {
+    /// The work, as in `encode 10+5`.
+    pub what: String,
+    /// Threads that it was measured on.
+    pub threads: usize,
+    /// How fast it was. `None` if this run did not do the work and the ceilings are all there is to say.
+    pub reached: Option<f64>,
+    /// What would allow how much by itself; the lowest binds.
+    pub ceilings: Vec<(&'static str, f64)>,
+}
+
+impl Roof {
+    /// The ceiling that binds.
+    ///
+    /// # Panics
+    /// Never: a roof has a ceiling.
+    #[must_use]
+    pub fn binding(&self) -> (&'static str, f64) {
+        let lowest = self.ceilings.iter().min_by(|a, b| a.1.total_cmp(&b.1));
+        *lowest.expect("a roof has a ceiling")
+    }
+
+    /// The share of the ceiling that binds.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        self.reached.map(|reached| reached / self.binding().1)
+    }
+}
+
+impl Report {
+    /// What was measured under its ceilings, as far as this run knows both.
+    #[must_use]
+    pub fn roofs(&self) -> Vec<Roof> {
+        let most = self.threads(Kind::Encode);
+        let threads = if most > 1 { vec![1, most] } else { vec![1] };
+        let mut roofs = Vec::new();
+        for profile in &self.profiles {
+            for &threads in &threads {
+                roofs.extend(self.encode_roof(profile, threads));
+            }
+            for (&lost, &threads) in
+                profile.losses.iter().flat_map(|lost| threads.iter().map(move |t| (lost, t)))
+            {
+                roofs.extend(self.decode_roof(profile, lost, threads));
+            }
+        }
+        for profile in &self.profiles {
+            roofs.extend(self.job_roofs(profile));
+        }
+        roofs
+    }
+
+    /// What memory allows a work that reads its source once and writes `written` bytes for each of its bytes. A
+    /// write costs what a copy costs more than a read.
+    pub(super) fn traffic(
+        &self,
+        threads: usize,
+        copy: &str,
+        written: f64,
+        work: Option<&Measurement>,
+    ) -> Option<f64> {
+        let rate = |name| {
+            let ceiling = self.find(Kind::Ceiling, name, threads)?;
+            Some(work.map_or_else(|| ceiling.rate(), |work| ceiling.rate_during(work)))
+        };
+        let (read, copy) = (rate(READ)?, rate(copy).or_else(|| rate(COPY))?);
+        Some(1.0 / (1.0 / read + written * (1.0 / copy - 1.0 / read).max(0.0)))
+    }
+
+    fn encode_roof(&self, profile: &ProfileFacts, threads: usize) -> Option<Roof> {
+        let work = self.find(Kind::Encode, &profile.shape, threads)?;
+        let written = profile.parity as f64 / profile.data as f64;
+        self.memory_roof(format!("encode {}", profile.shape), work, COPY_STREAMING, written)
+    }
+
+    fn decode_roof(&self, profile: &ProfileFacts, lost: usize, threads: usize) -> Option<Roof> {
+        let name = decode_name(&profile.shape, lost);
+        let work = self.find(Kind::Decode, &name, threads)?;
+        self.memory_roof(format!("decode {name}"), work, COPY, lost as f64 / profile.data as f64)
+    }
+
+    fn memory_roof(&self, what: String, work: &Measurement, copy: &str, written: f64) -> Option<Roof> {
+        let threads = work.subject.threads;
+        let read = self.find(Kind::Ceiling, READ, threads)?.rate_during(work);
+        let ceilings = vec![(READ, read), (TRAFFIC, self.traffic(threads, copy, written, Some(work))?)];
+        Some(Roof { what, threads, reached: Some(work.rate()), ceilings })
+    }
+
+    /// Whole backups and restores. A backup hashes every block and the source and writes every block; a restore
+    /// hashes the data twice, as blocks and as a whole.
+    fn job_roofs(&self, profile: &ProfileFacts) -> Vec<Roof> {
+        let blocks = (profile.data + profile.parity) as f64 / profile.data as f64;
+        let most = self.measurements.iter().map(|m| m.subject.threads).max().unwrap_or(1);
+        let rate = |kind, name: &str| {
+            let threads = self.of(kind).filter(|m| m.subject.name == name).map(|m| m.subject.threads).max();
+            self.find(kind, name, threads.unwrap_or(most)).map(Measurement::rate)
+        };
+        let hash = rate(Kind::Ceiling, HASH).or_else(|| rate(Kind::E2e, e2e::HASH));
+        let copy = rate(Kind::E2e, e2e::COPY);
+        let net = rate(Kind::Net, "upload");
+        let job = |name: String,
+                   hashed: f64,
+                   written: f64,
+                   sent: f64,
+                   codec: Option<(&'static str, Option<f64>)>| {
+            let mut ceilings = vec![("hash", hash.map(|rate| rate / hashed))];
+            ceilings.extend(codec);
+            ceilings.push(("disk", copy.map(|rate| rate / written)));
+            ceilings.push(("network", net.map(|rate| rate / sent)));
+            let ceilings: Vec<_> =
+                ceilings.into_iter().filter_map(|(name, rate)| Some((name, rate?))).collect();
+            let measured = self.of(Kind::E2e).find(|m| m.subject.name == name);
+            let reached = measured.map(Measurement::rate);
+            let threads = measured.map_or(most, |m| m.subject.threads);
+            (ceilings.len() > 1).then_some(Roof { what: name, threads, reached, ceilings })
+        };
+        let encode = rate(Kind::Encode, &profile.shape);
+        let backup =
+            job(format!("backup {}", profile.shape), 1.0 + blocks, blocks, blocks, Some(("encode", encode)));
+        let restore = job(format!("restore {}", profile.shape), 2.0, 1.0, 1.0, None);
+        let encrypted = rate(Kind::Ceiling, CIPHER).zip(backup.as_ref()).map(|(cipher, plain)| {
+            let mut ceilings = plain.ceilings.clone();
+            ceilings.push(("cipher", cipher));
+            Roof { what: format!("encrypted {}", plain.what), reached: None, ceilings, ..*plain }
+        });
+        // Encryption is worth a word only where it would bind.
+        let encrypted = encrypted.filter(|roof| roof.binding().0 == "cipher");
+        backup.into_iter().chain(encrypted).chain(restore.filter(|roof| roof.reached.is_some())).collect()
+    }
+}
+
+/// The bytes that the work has to move, read and written.
+pub(super) const TRAFFIC: &str = "memory traffic";

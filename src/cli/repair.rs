@@ -1,0 +1,82 @@
+//! The command `repair`.
+
+use serde_json::json;
+
+use super::args::RepairArgs;
+use super::commands::{blocks_of, find_in, health_line, health_summary, report_damages, resources};
+use super::output::{Output, count, size};
+use super::{Context, Outcome};
+use crate::error::Error;
+use crate::repair::{Repair, RepairReport};
+use crate::store::Store;
+
+pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcome, Error> {
+    let id = args.id.parse()?;
+    let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
+    let mut may_get = vec![args.to.is_empty(); stores.len()];
+    if !args.to.is_empty() {
+        for to in Store::open_all(&context.registry, &args.to, "--to")? {
+            let place = stores.iter().position(|store| store.url() == to.url()).unwrap_or_else(|| {
+                stores.push(to);
+                may_get.push(true);
+                stores.len() - 1
+            });
+            may_get[place] = true;
+        }
+    }
+    let found = find_in(context, id, stores).await?;
+    let resources = resources(&args.resources)?;
+    let repair = Repair { found: found.clone(), may_get, quick: args.quick, dry_run: args.dry_run };
+    let report = repair.run(&resources, &context.stop, &context.progress).await?;
+
+    let output = context.output;
+    report_damages(output, &report.damages);
+    describe(output, &report, args.dry_run, context.seconds());
+    output.result(&health_line(&found, &report.health));
+    let code = match report.is_complete() {
+        true => 0,
+        false if args.dry_run => 4,
+        false => 3,
+    };
+    let mut summary = health_summary(&found, &report.health);
+    let rebuilt: Vec<usize> = report.rebuilt.iter().map(|(block, _)| *block).collect();
+    let failed = report.failed.iter().map(|trouble| json!({ "store": trouble.store, "error": trouble.what }));
+    summary["blocks_found_damaged"] = json!(blocks_of(&report.damages));
+    summary["blocks_rebuilt"] = json!(rebuilt);
+    summary["manifests_written"] = json!(report.manifests);
+    summary["failed_stores"] = json!(failed.collect::<Vec<_>>());
+    summary["dry_run"] = json!(args.dry_run);
+    summary["verified"] = json!(report.verified);
+    summary["bytes_read"] = json!(report.bytes_read);
+    summary["bytes_read_full"] = json!(report.bytes_read_full);
+    Ok(Outcome { code, summary })
+}
+
+fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) {
+    let (would, event) = if dry_run { ("would be ", "would_rebuild") } else { ("", "rebuilt") };
+    for (block, store) in &report.rebuilt {
+        output.say(&format!("block {block} {would}rebuilt in {store}"));
+        output.message("event", json!({ "event": event, "block": block, "store": store }));
+    }
+    for store in &report.manifests {
+        output.say(&format!("the manifest {would}written to {store}"));
+    }
+    for trouble in &report.failed {
+        output.say(&format!("FAILED {}: {}", trouble.store, trouble.what));
+    }
+    let (blocks, manifests) = (report.rebuilt.len(), report.manifests.len());
+    if blocks + manifests + report.failed.len() == 0 {
+        output.say(if report.is_complete() { "nothing to repair" } else { "nothing could be repaired" });
+    } else {
+        let (blocks, manifests) = (count(blocks, "block"), count(manifests, "manifest"));
+        output.say(&format!("{blocks} {would}rebuilt, {manifests} {would}written, in {seconds:.2} s"));
+    }
+    let (read, full) = (size(report.bytes_read), size(report.bytes_read_full));
+    match (report.verified, dry_run) {
+        (true, false) => output.say(&format!("  {read} read: every block was checked")),
+        (true, true) => output.say(&format!("  {read} read or to be read: every block was checked")),
+        (false, _) => output.say(&format!(
+            "  {read} read; to check every block, too, takes {full}. Blocks that are there were trusted"
+        )),
+    }
+}

@@ -1,0 +1,293 @@
+//! Repair: what is lost or damaged is rebuilt from the rest, checked, and put in its place.
+//!
+//! A rebuilt block is written beside what it replaces, as an object that nobody sees. Only when its hash is the
+//! manifest's, a damaged object in its way is deleted, and then the block gets its name. A crash in between leaves the
+//! block missing where it was damaged, which is no worse: nothing that anybody could use is ever touched, so what
+//! could be restored before can be restored at every moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tanner_kernels::BlockSet;
+use tanner_transports::TransportError;
+use tokio::runtime::Handle;
+
+use crate::backup::{Writer, abandon, put_and_read_back};
+use crate::error::Error;
+use crate::fetch::{Damage, Found, Trouble, chain, read_manifest};
+use crate::manifest::{Manifest, ManifestError};
+use crate::parallel::blocking;
+use crate::place::{Jobs, wrong_copies};
+use crate::progress::Progress;
+use crate::rebuild::{Rebuild, Sources};
+use crate::resources::{Resources, Stop};
+use crate::store::{block_name, manifest_name};
+use crate::verify::{Health, glance, verify};
+
+/// What to repair and how.
+pub struct Repair {
+    /// The backup.
+    pub found: Found,
+    /// Whether each of its stores may get blocks. All of them get the manifest.
+    pub may_get: Vec<bool>,
+    /// Whether to trust the blocks that are there, instead of reading them all. If what is rebuilt from them turns
+    /// out wrong, they are read after all.
+    pub quick: bool,
+    /// Whether to say what would be done and do nothing.
+    pub dry_run: bool,
+}
+
+/// What became of a repair.
+#[derive(Debug)]
+pub struct RepairReport {
+    /// What was wrong.
+    pub damages: Vec<Damage>,
+    /// Blocks that were rebuilt, or would be, and the stores' URLs.
+    pub rebuilt: Vec<(usize, String)>,
+    /// Stores that got the manifest, or would.
+    pub manifests: Vec<String>,
+    /// What could not be stored.
+    pub failed: Vec<Trouble>,
+    /// What the stores hold now.
+    pub health: Health,
+    /// Whether each of the stores has the manifest now.
+    pub has_manifest: Vec<bool>,
+    /// Whether every block was read.
+    pub verified: bool,
+    /// Bytes read from stores, or with a dry run those read and those to be read.
+    pub bytes_read: u64,
+    /// Bytes that reading and checking every block takes, and then reading what the rebuilding needs.
+    pub bytes_read_full: u64,
+}
+
+impl RepairReport {
+    /// Whether nothing is wrong any more.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.health.damages.is_empty() && !self.has_manifest.contains(&false)
+    }
+}
+
+impl Repair {
+    /// Runs the repair.
+    ///
+    /// # Errors
+    /// If too little is left to rebuild from, or it was told to stop; nothing is changed then.
+    pub async fn run(
+        mut self,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<RepairReport, Error> {
+        let bytes_read = Arc::new(AtomicU64::new(0));
+        let mut held_before = None;
+        loop {
+            let health = self.look(stop, progress, &bytes_read).await?;
+            let sources = self.sources(&health).await?;
+            let mut jobs = Jobs::place(&self, &health).await;
+            let (found, held) = (self.found.clone(), health.held.clone());
+            let mut report = self.report(&health, sources.as_deref(), &bytes_read);
+            report.failed = std::mem::take(&mut jobs.failed);
+            if self.dry_run {
+                return Ok(self.foretell(report, &jobs, sources.as_deref()).await);
+            }
+            progress.start(jobs.blocks.iter().map(|&(block, _)| self.block_bytes(block)).sum());
+            let (sinks, io) = (std::mem::take(&mut jobs.sinks), Handle::current());
+            let (resources, stop_pass, progress) =
+                (Arc::clone(resources), stop.clone(), Arc::clone(progress));
+            let counter = Arc::clone(&bytes_read);
+            let pass = blocking(move || {
+                let (stop, bytes_read) = (stop_pass, counter);
+                Rebuild { found, held, sources, sinks, resources, stop, progress, io, bytes_read }.run()
+            });
+            let right = pass.await.and_then(|right| stop.check().map(|()| right));
+            if let Ok(true) = right {
+                report.bytes_read = bytes_read.load(Ordering::Relaxed);
+                self.publish(&mut report, jobs).await;
+                return Ok(report);
+            }
+            abandon(jobs.writers).await;
+            right?;
+            // Some block is not what it was taken for: look at all of them, and give up when that shows nothing new.
+            if !self.quick && held_before.as_ref() == Some(&health.held) {
+                return Err(Error::WrongHash { what: format!("backup {}", self.found.manifest.id) });
+            }
+            held_before = (!self.quick).then_some(health.held);
+            self.quick = false;
+        }
+    }
+
+    async fn look(
+        &self,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+        bytes_read: &AtomicU64,
+    ) -> Result<Health, Error> {
+        let health = if self.quick {
+            glance(&self.found).await
+        } else {
+            let health = verify(self.found.clone(), stop, progress).await?;
+            bytes_read.fetch_add(progress.get().0, Ordering::Relaxed);
+            health
+        };
+        if health.blocks_survivable.is_some() { Ok(health) } else { Err(self.not_recoverable(&health)) }
+    }
+
+    fn not_recoverable(&self, health: &Health) -> Error {
+        let (id, good) = (self.found.manifest.id, health.good.len());
+        let missing = self.found.codec.profile().threshold().saturating_sub(good).max(1);
+        Error::NotRecoverable { id, good, missing, damages: health.damages.clone() }
+    }
+
+    /// How to rebuild what no store has a good copy of.
+    async fn sources(&self, health: &Health) -> Result<Option<Arc<Sources>>, Error> {
+        let mut lost = BlockSet::none(health.good.blocks());
+        (0..lost.blocks()).filter(|&block| !health.good.contains(block)).for_each(|block| lost.insert(block));
+        if lost.is_empty() {
+            return Ok(None);
+        }
+        let (found, held) = (self.found.clone(), health.held.clone());
+        let sources = blocking(move || Sources::choose(&found, &held, &lost)).await;
+        sources.map(|sources| Some(Arc::new(sources))).map_err(|_| self.not_recoverable(health))
+    }
+
+    fn report(&self, health: &Health, sources: Option<&Sources>, bytes_read: &AtomicU64) -> RepairReport {
+        let copies = self.found.listed.iter().flat_map(BlockSet::iter);
+        let verified: u64 = copies.map(|block| self.block_bytes(block)).sum();
+        RepairReport {
+            damages: health.damages.clone(),
+            rebuilt: Vec::new(),
+            manifests: Vec::new(),
+            failed: Vec::new(),
+            health: health.clone(),
+            has_manifest: self.found.has_manifest.clone(),
+            verified: !self.quick,
+            bytes_read: bytes_read.load(Ordering::Relaxed),
+            bytes_read_full: verified + sources.map_or(0, |sources| sources.bytes_of_whole_blocks),
+        }
+    }
+
+    async fn foretell(
+        &self,
+        mut report: RepairReport,
+        jobs: &Jobs,
+        sources: Option<&Sources>,
+    ) -> RepairReport {
+        let url = |&(block, store): &(usize, usize)| (block, self.found.stores[store].url().to_owned());
+        report.rebuilt = jobs.blocks.iter().map(url).collect();
+        report.bytes_read += sources.map_or(0, |sources| sources.bytes);
+        for store in 0..self.found.stores.len() {
+            match self.manifest_in(store).await {
+                Ok(InPlace::Good) => {}
+                Ok(_) => report.manifests.push(self.found.stores[store].url().to_owned()),
+                Err(what) => report.failed.push(self.trouble(store, what)),
+            }
+        }
+        report
+    }
+
+    /// Gives the blocks their names, then the stores their manifests, and looks at what that makes of the backup.
+    async fn publish(&mut self, report: &mut RepairReport, jobs: Jobs) {
+        let (mut held, id) = (report.health.held.clone(), self.found.manifest.id);
+        let wrong = wrong_copies(&self.found, &report.damages);
+        let mut removed = Vec::new();
+        for (index, writer) in jobs.writers {
+            let (block, store) = jobs.blocks[index];
+            match self.replace(block, store, writer, wrong.contains(&(block, store))).await {
+                Ok(()) => {
+                    held[store].insert(block);
+                    report.rebuilt.push((block, self.found.stores[store].url().to_owned()));
+                }
+                Err(error) => report.failed.push(self.trouble(store, chain(&error))),
+            }
+        }
+        // A damaged copy where no block may be put is of no use once there is a good one elsewhere.
+        for (block, store) in wrong {
+            if !held[store].contains(block) && held.iter().any(|held| held.contains(block)) {
+                match self.found.stores[store].transport.delete(&block_name(id, block)).await {
+                    Ok(()) => removed.push((block, store)),
+                    Err(error) => report.failed.push(self.trouble(store, chain(&error))),
+                }
+            }
+        }
+        for store in 0..self.found.stores.len() {
+            match self.put_manifest(store).await {
+                Ok(true) => {
+                    self.found.has_manifest[store] = true;
+                    report.manifests.push(self.found.stores[store].url().to_owned());
+                }
+                Ok(false) => {}
+                Err(what) => report.failed.push(self.trouble(store, what)),
+            }
+        }
+        let place = |url: &String| self.found.stores.iter().position(|store| store.url() == url);
+        let is_mended = |damage: &Damage| match damage.store.as_ref().and_then(place) {
+            Some(store) => held[store].contains(damage.block) || removed.contains(&(damage.block, store)),
+            None => held.iter().any(|held| held.contains(damage.block)),
+        };
+        let left = report.damages.iter().filter(|damage| !is_mended(damage)).cloned().collect();
+        report.health = Health::of(&self.found, held.clone(), left);
+        report.has_manifest.clone_from(&self.found.has_manifest);
+    }
+
+    async fn replace(
+        &self,
+        block: usize,
+        store: usize,
+        writer: Writer,
+        is_damaged: bool,
+    ) -> Result<(), TransportError> {
+        let put = writer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        if is_damaged {
+            let name = block_name(self.found.manifest.id, block);
+            self.found.stores[store].transport.delete(&name).await?;
+        }
+        put.commit().await
+    }
+
+    /// Whether a manifest had to be put.
+    async fn put_manifest(&self, store: usize) -> Result<bool, String> {
+        let (transport, name) = (&self.found.stores[store].transport, manifest_name(self.found.manifest.id));
+        match self.manifest_in(store).await? {
+            InPlace::Good => return Ok(false),
+            InPlace::Nothing => {}
+            InPlace::Damaged => transport.delete(&name).await.map_err(|error| chain(&error))?,
+        }
+        let bytes = Bytes::from(self.found.manifest.to_bytes());
+        put_and_read_back(&**transport, &name, bytes).await.map(|()| true).map_err(|error| chain(&error))
+    }
+
+    /// What is in the manifest's place in a store. What may be somebody's truth is not ours to replace.
+    async fn manifest_in(&self, store: usize) -> Result<InPlace, String> {
+        if self.found.has_manifest[store] {
+            return Ok(InPlace::Good);
+        }
+        let (store, id) = (&self.found.stores[store], self.found.manifest.id);
+        let bytes = match read_manifest(store, id).await {
+            Ok(bytes) => bytes,
+            Err(TransportError::Missing { .. }) => return Ok(InPlace::Nothing),
+            Err(error) => return Err(chain(&error)),
+        };
+        use ManifestError::{Length, Magic, Seal, TooLong};
+        match Manifest::from_bytes_of(id, &bytes) {
+            Err(Magic | Length { .. } | Seal | TooLong { .. }) => Ok(InPlace::Damaged),
+            Err(error) => Err(format!("the manifest in {} is left as it is: {error}", store.url())),
+            Ok(_) => Err(format!("the manifest in {} is left as it is: it is another one", store.url())),
+        }
+    }
+
+    pub(crate) fn block_bytes(&self, block: usize) -> u64 {
+        self.found.manifest.geometry.block_bytes(block)
+    }
+
+    pub(crate) fn trouble(&self, store: usize, what: String) -> Trouble {
+        Trouble { store: self.found.stores[store].url().to_owned(), what }
+    }
+}
+
+enum InPlace {
+    Good,
+    Damaged,
+    Nothing,
+}
