@@ -1,121 +1,208 @@
-//! Screens seeds of the coupled code for one shape: `cargo run --release --example screen -p tanner-kernels -- 24 26`.
+//! Counts the losses that a code does not survive:
+//! `cargo run --release --example screen -p tanner-kernels -- 24 26 samples=20000 depth=15`.
 //!
 //! The promise "any k+1 blocks restore" is a property of the seed, too: an unlucky one has a few data symbols whose
-//! taps merge under some losses. For each seed this samples losses of m−1 blocks, most of them where such symbols
-//! show (few data blocks lost), with the decoder's own planner, and stops at the first seed without a failure.
+//! taps merge under some losses. So this samples losses that leave the threshold (or `surplus` blocks more than k),
+//! in strata by the number of data blocks lost, with the rank test that the decoder's promises rest on; strata with
+//! no more losses than samples are tried as a whole. `strata=1,2,40` counts in these only.
 //!
-//! With `rfc5170` as the last word it counts the failures of that code at the number of blocks that it promises.
+//! Of the coupled code it tries one seed after the other until one has no failure, unless `seed` is given. With
+//! `code=rfc5170` it counts for the seed that this code is used with.
 
+use std::collections::HashMap;
+use std::error::Error;
+use std::io::Write as _;
+use std::ops::Range;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tanner_kernels::{BlockSet, Code, CodeChoice, Construction, DecodePlan, Profile};
+use tanner_kernels::{BlockSet, CodeChoice, Codec, Construction, Profile};
 
 fn main() -> ExitCode {
-    let numbers: Vec<u64> = std::env::args().skip(1).map_while(|arg| arg.parse().ok()).collect();
-    let (k, m, samples) = match numbers.as_slice() {
-        [k, m] => (*k, *m, 20_000),
-        [k, m, samples] | [k, m, samples, _] => (*k, *m, *samples as usize),
-        _ => {
-            eprintln!("usage: screen K M [SAMPLES of each stratum [DEPTH | rfc5170]]");
-            return ExitCode::from(2);
-        }
-    };
-    let rfc5170 = std::env::args().any(|arg| arg == "rfc5170");
-    let choice = if rfc5170 { CodeChoice::Rfc5170 } else { CodeChoice::Auto };
-    let chosen = match Profile::for_code(choice, k, m, 1 << 40) {
-        Ok(profile) => profile,
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::from(2);
+            eprintln!(
+                "{error}\nusage: screen K M [code=coupled|rfc5170 samples= n1= period= depth= seed= surplus= \
+                 strata= threads=]"
+            );
+            ExitCode::from(2)
         }
-    };
-    if rfc5170 {
-        let surplus = chosen.threshold() - chosen.data();
-        let failures = failures(&Code::new(chosen), samples, usize::MAX);
-        println!("{k}+{m} {:?}, any k+{surplus}: {failures:?}", chosen.construction());
-        return ExitCode::SUCCESS;
     }
-    let Construction::Coupled { n1, period, depth, .. } = chosen.construction() else {
-        println!("{k}+{m} uses the shift code, which has no seed");
-        return ExitCode::SUCCESS;
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [k, m, options @ ..] = arguments.as_slice() else { return Err("no shape".into()) };
+    let (k, m) = (k.parse()?, m.parse()?);
+    let options: Option<HashMap<&str, &str>> = options.iter().map(|option| option.split_once('=')).collect();
+    let options = Options(options.ok_or("options are name=value")?);
+
+    let code = match options.0.get("code") {
+        None | Some(&"coupled") => CodeChoice::Coupled,
+        Some(&"rfc5170") => CodeChoice::Rfc5170,
+        Some(other) => return Err(format!("code {other} has no seed").into()),
     };
-    let depth = numbers.get(3).map_or(depth, |&depth| u32::try_from(depth).unwrap_or(u32::MAX));
-    for seed in 1.. {
-        let construction = Construction::Coupled { n1, period, depth, seed };
-        let profile = match Profile::new(k, m, construction, 64, 65_536) {
-            Ok(profile) => profile,
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::from(2);
+    let chosen = Profile::for_code(code, k, m, 1 << 40)?;
+    let with_seed = |seed| -> Result<Profile, Box<dyn Error>> {
+        let construction = match chosen.construction() {
+            Construction::Coupled { n1, period, depth, .. } => Construction::Coupled {
+                n1: options.number("n1", n1)?,
+                period: options.number("period", period)?,
+                depth: options.number("depth", depth)?,
+                seed,
+            },
+            Construction::Rfc5170 { n1, group, .. } => {
+                Construction::Rfc5170 { n1: options.number("n1", n1)?, group, seed }
             }
+            shift @ Construction::Shift { .. } => shift,
         };
-        let failures = failures(&Code::new(profile), samples, 1);
-        println!("{k}+{m} N1={n1} P={period} D={depth} seed={seed}: {failures:?}");
-        if failures.iter().all(|&(_, failed, _)| failed == 0) {
+        Ok(Profile::new(k, m, construction, 64, u32::try_from(chosen.frame_steps())?)?)
+    };
+    let samples = options.number("samples", 20_000)?;
+    let threads = options.number("threads", std::thread::available_parallelism().map_or(1, usize::from))?;
+
+    let one_seed = options.0.contains_key("seed") || code == CodeChoice::Rfc5170;
+    for seed in options.number("seed", 1)?.. {
+        let profile = with_seed(seed)?;
+        let surplus = options.number("surplus", profile.threshold() - profile.data())?;
+        let lost = profile.parity().saturating_sub(surplus);
+        let screen = Screen { codec: Codec::new(profile), lost, samples, threads };
+        print!("{k}+{m} {:?}, failures with k+{surplus} left:", profile.construction());
+        let mut clean = true;
+        for (data_lost, samples) in screen.strata(options.0.get("strata").copied())? {
+            let (failed, tried) = screen.failures(data_lost, samples);
+            print!(" {failed}/{tried} (d={data_lost})");
+            std::io::stdout().flush()?;
+            clean &= failed == 0;
+            // All counts of one seed; of many, only whether they are clean.
+            if !clean && !one_seed {
+                break;
+            }
+        }
+        println!();
+        if clean || one_seed {
             break;
         }
     }
-    ExitCode::SUCCESS
+    Ok(())
 }
 
-/// How many data blocks to lose, and how many times.
-fn strata(profile: &Profile, samples: usize) -> Vec<(usize, usize)> {
-    let most = (profile.blocks() - profile.threshold()).min(profile.data());
-    let mut strata: Vec<(usize, usize)> = (1..=4).map(|data_lost| (data_lost, samples)).collect();
-    strata.extend([6, 8, most / 2, most].map(|data_lost| (data_lost, samples / 10)));
-    if matches!(profile.construction(), Construction::Rfc5170 { .. }) {
-        // Its N1 is not chosen for wide shapes: there most windows are empty about here.
-        strata.push((profile.data() / 10, samples));
+struct Options<'a>(HashMap<&'a str, &'a str>);
+
+impl Options<'_> {
+    fn number<T: FromStr>(&self, name: &str, default: T) -> Result<T, T::Err> {
+        self.0.get(name).map_or(Ok(default), |number| number.parse())
     }
-    strata.retain(|&(data_lost, _)| data_lost >= 1 && data_lost <= most);
-    strata
 }
 
-/// (data blocks lost, failures, samples) for each stratum. Stops early once a stratum fails `failures_max` times.
-fn failures(code: &Code, samples: usize, failures_max: usize) -> Vec<(usize, usize, usize)> {
-    let profile = code.profile();
-    let lost = profile.blocks() - profile.threshold();
-    let mut results = Vec::new();
-    for (data_lost, samples) in strata(profile, samples) {
+struct Screen {
+    codec: Codec,
+    lost: usize,
+    samples: usize,
+    threads: usize,
+}
+
+impl Screen {
+    /// Numbers of lost data blocks, with samples: those in `list`, or most where symbols with merged taps show.
+    fn strata(&self, list: Option<&str>) -> Result<Vec<(usize, usize)>, Box<dyn Error>> {
+        let data = self.codec.profile().data();
+        let most = self.lost.min(data);
+        let mut strata: Vec<(usize, usize)> = match list {
+            Some(list) => {
+                let data_lost = list.split(',').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+                data_lost.into_iter().map(|data_lost| (data_lost, self.samples)).collect()
+            }
+            None => {
+                let few = (1..=4).map(|data_lost| (data_lost, self.samples));
+                let more = [6, 8, 12, 20, 30, 50, 80, 120, most / 2, most];
+                few.chain(more.map(|data_lost| (data_lost, self.samples / 10))).collect()
+            }
+        };
+        if list.is_none() && matches!(self.codec.profile().construction(), Construction::Rfc5170 { .. }) {
+            // Its N1 is not chosen for wide shapes: there most windows are empty about here.
+            strata.push((data / 10, self.samples));
+        }
+        strata.retain(|&(data_lost, _)| data_lost >= 1 && data_lost <= most);
+        strata.sort_by_key(|&(data_lost, samples)| (data_lost, std::cmp::Reverse(samples)));
+        strata.dedup_by_key(|&mut (data_lost, _)| data_lost);
+        Ok(strata)
+    }
+
+    /// How many losses fail, and how many were tried.
+    fn failures(&self, data_lost: usize, samples: usize) -> (usize, usize) {
+        let (data, parity) = (self.codec.profile().data(), self.codec.profile().parity());
+        let all = choose(data, data_lost).saturating_mul(choose(parity, self.lost - data_lost));
+        let tried = samples.min(all);
         let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let work = || {
             loop {
                 let sample = next.fetch_add(1, Ordering::Relaxed);
-                if sample >= samples || failed.load(Ordering::Relaxed) >= failures_max {
+                if sample >= tried {
                     return;
                 }
-                let live = loss(code, lost, data_lost, (data_lost * samples + sample) as u64);
-                if DecodePlan::new(code, &live).is_err() {
+                let live = if tried == all {
+                    self.nth_loss(data_lost, sample)
+                } else {
+                    self.loss(data_lost, (data_lost * samples + sample) as u64)
+                };
+                if self.codec.recoverable(&live).is_none() {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
             }
         };
-        std::thread::scope(|scope| {
-            let threads = std::thread::available_parallelism().map_or(1, usize::from);
-            (0..threads).for_each(|_| _ = scope.spawn(work));
-        });
-        results.push((data_lost, failed.into_inner(), next.into_inner().min(samples)));
-        if results.last().is_some_and(|&(_, failed, _)| failed >= failures_max) {
-            break;
-        }
+        std::thread::scope(|scope| (0..self.threads).for_each(|_| _ = scope.spawn(work)));
+        (failed.into_inner(), tried)
     }
-    results
+
+    /// What is left after one of all losses with `data_lost` data blocks among them.
+    fn nth_loss(&self, data_lost: usize, index: usize) -> BlockSet {
+        let (data, blocks) = (self.codec.profile().data(), self.codec.profile().blocks());
+        let of_data = choose(data, data_lost);
+        let mut live = BlockSet::all(blocks);
+        subset(0..data, data_lost, index % of_data, |block| live.remove(block));
+        subset(data..blocks, self.lost - data_lost, index / of_data, |block| live.remove(block));
+        live
+    }
+
+    /// What is left after the loss of random blocks, `data_lost` of them data.
+    fn loss(&self, data_lost: usize, sample: u64) -> BlockSet {
+        let (data, blocks) = (self.codec.profile().data(), self.codec.profile().blocks());
+        let mut state = sample.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut below = |bound: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (((state >> 32) * bound as u64) >> 32) as usize
+        };
+        let mut live = BlockSet::all(blocks);
+        for (mut from, count) in [
+            ((0..data).collect::<Vec<usize>>(), data_lost),
+            ((data..blocks).collect(), self.lost - data_lost),
+        ] {
+            (0..count).for_each(|_| live.remove(from.swap_remove(below(from.len()))));
+        }
+        live
+    }
 }
 
-/// What is left after the loss of `lost` random blocks, `data_lost` of them data.
-fn loss(code: &Code, lost: usize, data_lost: usize, sample: u64) -> BlockSet {
-    let (data, blocks) = (code.profile().data(), code.profile().blocks());
-    let mut state = sample.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let mut below = |bound: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (((state >> 32) * bound as u64) >> 32) as usize
-    };
-    let mut live = BlockSet::all(blocks);
-    for (mut from, count) in
-        [((0..data).collect::<Vec<usize>>(), data_lost), ((data..blocks).collect(), lost - data_lost)]
-    {
-        (0..count).for_each(|_| live.remove(from.swap_remove(below(from.len()))));
+/// How many subsets of `size` elements there are, or the largest number if that is less.
+fn choose(elements: usize, size: usize) -> usize {
+    // A factor after the other keeps the quotient whole.
+    let count = (0..size).try_fold(1_u128, |count, taken| {
+        Some(count.checked_mul(elements.saturating_sub(taken) as u128)? / (taken as u128 + 1))
+    });
+    count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
+}
+
+/// Hands out the elements of one of all subsets of `size` elements.
+fn subset(elements: Range<usize>, mut size: usize, mut index: usize, mut take: impl FnMut(usize)) {
+    for element in elements.clone() {
+        // Those without the element come first.
+        let without = choose(elements.end - element - 1, size);
+        if index >= without {
+            index -= without;
+            take(element);
+            size -= 1;
+        }
     }
-    live
 }

@@ -1,10 +1,11 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
+use crate::evidence::{SCREENED, SHIFT_MDS, surplus};
 use crate::profile::{
-    Construction, FRAME_STEPS_MULTIPLE, Profile, ProfileError, TAPS_MAX, WEIGHT_MAX, check_shape, depth,
-    stripe,
+    Construction, FRAME_STEPS_MULTIPLE, Profile, ProfileError, WEIGHT_MAX, check_shape, depth, stripe,
 };
+use crate::rfc5170_choice::rfc5170;
 
 /// Which code to use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -58,54 +59,6 @@ impl Profile {
     }
 }
 
-/// What stands behind a profile's threshold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Evidence {
-    /// Proved for every length and every loss.
-    Proved,
-    /// Every loss of m blocks was tried, at a length that proves it for all.
-    Tried,
-    /// This shape's seed was screened: thousands of losses, most of the worst kind, and none failed.
-    Screened,
-    /// The construction was measured for other shapes or seeds; some rare loss may need one more block.
-    Estimated,
-}
-
-impl Evidence {
-    /// One word.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Proved => "proved",
-            Self::Tried => "tried",
-            Self::Screened => "screened",
-            Self::Estimated => "estimated",
-        }
-    }
-}
-
-impl Profile {
-    /// What stands behind [`Profile::threshold`].
-    #[must_use]
-    pub fn evidence(&self) -> Evidence {
-        let (k, m) = (self.data, self.parity);
-        match self.construction() {
-            Construction::Shift { modulus: 0 } => Evidence::Proved,
-            Construction::Shift { modulus } => {
-                let covers = |&(data, parity, q): &(u32, u32, u32)| k <= data && m <= parity && q == modulus;
-                if SHIFT_MDS.iter().any(covers) { Evidence::Tried } else { Evidence::Estimated }
-            }
-            Construction::Rfc5170 { .. } => Evidence::Estimated,
-            construction @ Construction::Coupled { .. } => {
-                // The table first: it is asked far more often than the chooser's arithmetic is worth.
-                let screened = SCREENED.iter().any(|&(data, parity, ..)| (data, parity) == (k, m))
-                    && coupled(k, m) == Some(construction);
-                if screened { Evidence::Screened } else { Evidence::Estimated }
-            }
-        }
-    }
-}
-
 /// Large symbols keep the SIMD registers full; a file so small that whole cache lines would leave its blocks
 /// with fewer than [`STEPS_MIN`] symbols gets smaller ones, because every block ends in a tail of D.
 fn unit(data: u64, bytes: u64) -> u8 {
@@ -138,107 +91,42 @@ fn is_cheap(shift: Construction, k: u32, m: u32) -> bool {
     m.min(k) <= SHIFT_MAX && window_bytes <= window_bytes_max
 }
 
-/// N1 grows with k, so that windows without a lost symbol leave enough equations; P is what one surplus block
-/// buys in equations per period. D spreads the taps of a symbol over steps: the fewer steps, the likelier two
-/// symbols have all their taps in the same windows under some loss, and the faster the code. A short D is for
-/// shapes whose seed was screened for that (example `screen`); all others get a long one.
+/// What was screened, else the fewest taps that need no more surplus than [`surplus_max`]: taps are the cost of
+/// encoding. D spreads the taps of a symbol over steps, so that two symbols seldom have all theirs in the same
+/// windows; but the window of k·(D+1) symbols and the program of P·k·N1 taps must stay in the second-level cache
+/// together, so both are short for many blocks, which makes up for it by a larger surplus.
 fn coupled(k: u32, m: u32) -> Option<Construction> {
-    let n1 = (8..=WEIGHT_MAX).step_by(2).find(|&n1| load_factor(k, m, n1) <= LOAD_FACTOR_MAX)?;
-    let fits = |period: u32| (period * (k * n1 + m)) as usize <= TAPS_MAX;
-    let period = if k * n1 <= 1000 { 32 } else { [16, 8, 4].into_iter().find(|&period| fits(period))? };
-    let screened = SCREENED.iter().find(|&&(data, parity, ..)| (data, parity) == (k, m));
-    let (depth, seed) = match screened {
-        Some(&(.., depth, seed)) => (depth, seed),
-        None if m <= SHIFT_MAX => (400_u32.div_ceil(m).next_multiple_of(8) - 1, 1),
-        None if k <= 512 || m < 16 => (31, 1),
-        // The window of more streams would leave the second-level cache.
-        None => (15, 1),
-    };
-    Some(Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed })
-}
-
-/// N1 as large as RFC 5170 has it and odd, for the last parity symbol of an even one is always zero; G as large as pads
-/// blocks by hardly more than they are padded anyway. With all data blocks lost, rows of even weight cannot tell
-/// the data from its complement: where that may happen, enough rows must be odd.
-fn rfc5170(k: u32, m: u32) -> Option<Construction> {
-    let (group, seed) = (24, 1);
-    let odd_rows = |n1: u32| {
-        // Weights differ by at most one, and light rows are filled to two.
-        let (weight, heavier) = (n1 * k / m, n1 * k % m * group);
-        match weight {
-            0 | 1 => 0,
-            weight if weight % 2 == 1 => m * group - heavier,
-            _ => heavier,
-        }
-    };
-    let n1 = [9, 7, 5].into_iter().find(|&n1| m < k + RFC5170_SURPLUS_MIN || odd_rows(n1) >= group)?;
-    Some(Construction::Rfc5170 { n1, group, seed })
-}
-
-/// How many blocks more than k the RFC's code needs, by estimate: its N1 ends at 10, so wide shapes need more.
-pub(crate) fn rfc5170_surplus(k: u32, m: u32, n1: u32) -> u32 {
-    // A float that is too large becomes the largest number: all blocks, then.
-    let wanted = (load_factor(k, m, n1) / LOAD_FACTOR_MAX).ceil() as u32;
-    wanted.clamp(RFC5170_SURPLUS_MIN, m.max(RFC5170_SURPLUS_MIN))
-}
-
-/// The share of equations that empty windows cost, relative to the one surplus block, in the worst case over
-/// the number d of lost data blocks (1 or more is hopeless): with m−1−d parity blocks lost besides, a share
-/// f of the windows is closed, and a row misses all lost blocks with probability q.
-fn load_factor(k: u32, m: u32, n1: u32) -> f64 {
-    let (k, m, n1) = (f64::from(k), f64::from(m), f64::from(n1));
-    let mut worst = 0.0_f64;
-    let mut lost = 1.0;
-    while lost <= k.min(m - 1.0) {
-        let closed = (lost + 1.0) / m;
-        // Rows without any tap count, too: there are some where m is far above k.
-        let empty_row = (1.0 - lost / k).powf(n1 * k / m).max(1.0 - n1 * k / m);
-        let empty = closed * empty_row / (1.0 - (1.0 - closed) * empty_row);
-        worst = worst.max(empty * (lost + 1.0));
-        lost += 1.0;
+    if let Some(screened) = SCREENED.iter().find(|screened| screened.is(k, m)) {
+        return Some(screened.construction());
     }
-    worst
+    let depth = match m {
+        // Few windows in a step merge more.
+        ..=SHIFT_MAX => 400_u32.div_ceil(m).next_multiple_of(8) - 1,
+        _ => (WINDOW_SYMBOLS / k / 8 * 8).clamp(8, 32) - 1,
+    };
+    (8..=WEIGHT_MAX).step_by(2).find_map(|n1| {
+        let period = match k * n1 {
+            0..=1024 => 32,
+            1025..=4096 => 16,
+            _ => 8,
+        };
+        let construction = Construction::Coupled { n1, period, depth: depth.max(n1 - 1), seed: 1 };
+        (surplus(k, m, construction) <= surplus_max(k, m)).then_some(construction)
+    })
 }
 
-const RFC5170_SURPLUS_MIN: u32 = 2;
+/// Two blocks, or 0.8 % of storage as long as that is a small part of the losses that it is there for.
+fn surplus_max(k: u32, m: u32) -> u32 {
+    ((k + m) / 128).min(m / 16).max(2)
+}
+
 const STEPS_MIN: u64 = 256;
 const FRAME_STEPS_MAX: u32 = 65_536;
 const SHIFT_MAX: u32 = 10;
 const SHIFT_WINDOW_BYTES: u64 = 1 << 20;
 const SHIFT_WINDOW_BYTES_FEW_PARITY: u64 = 64 << 20;
-const LOAD_FACTOR_MAX: f64 = 0.5;
-
-/// Shapes (k, m) and primes for which every loss of m blocks was tried and restores, at a length above the
-/// kernel-degree bound, which proves it for every length. Fewer data or parity blocks are minors of these.
-const SHIFT_MDS: [(u32, u32, u32); 10] = [
-    (2, 2, 2),
-    (5, 2, 5),
-    (3, 7, 7),
-    (10, 10, 11),
-    (12, 4, 13),
-    (16, 8, 17),
-    (17, 3, 17),
-    (20, 5, 23),
-    (29, 3, 29),
-    // One parity block is the plain XOR of all data blocks, whatever the modulus.
-    (4095, 1, 0),
-];
-
-/// Shapes (k, m) with the D and the seed that came through the example `screen` without a failure (20 000 losses in
-/// each of the worst strata for the small ones, down to 1000 for 100+100):
-/// `cargo run --release --example screen -p tanner-kernels -- K M SAMPLES D`.
-const SCREENED: [(u32, u32, u32, u64); 10] = [
-    (12, 12, 31, 2),
-    (16, 11, 31, 1),
-    (16, 16, 31, 1),
-    (20, 20, 23, 1),
-    (24, 26, 15, 47),
-    (25, 25, 15, 33),
-    (50, 25, 31, 1),
-    (50, 50, 15, 2),
-    (100, 30, 15, 2),
-    (100, 100, 15, 1),
-];
+/// 512 KiB of symbols of 64 bytes.
+const WINDOW_SYMBOLS: u32 = 8192;
 
 #[cfg(test)]
 mod tests {
@@ -273,20 +161,13 @@ mod tests {
             (100, 30, (8, 32, 15, 2)),
             (50, 50, (10, 32, 15, 2)),
             (100, 100, (12, 16, 15, 1)),
-            (1000, 200, (18, 16, 17, 1)),
+            (200, 50, (8, 16, 31, 1)),
+            (500, 100, (8, 16, 15, 1)),
+            (1000, 200, (8, 8, 7, 1)),
+            (4000, 96, (8, 8, 7, 1)),
         ] {
             assert_eq!(parameters(k, m), expected, "{k}+{m}");
         }
-    }
-
-    /// A promise must say what it rests on.
-    #[test]
-    fn the_evidence_of_a_shape_is_what_the_tables_say() {
-        let evidence = |k, m| profile(k, m).evidence().name();
-        let all = [evidence(10, 5), evidence(25, 5), evidence(7, 1), evidence(24, 26), evidence(30, 30)];
-        assert_eq!(all, ["tried", "proved", "proved", "screened", "estimated"]);
-        let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
-        assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
     }
 
     #[test]
@@ -304,20 +185,6 @@ mod tests {
         assert_eq!(refused(CodeChoice::Rfc5170, 10, 2), "rfc5170");
         assert_eq!(refused(CodeChoice::Rfc5170, 10, 90), "rfc5170");
         assert!(matches!(chosen(CodeChoice::Shift, 200, 200), Err(ProfileError::Depth { .. })));
-    }
-
-    /// Rows that all have an even number of data symbols never tell the data from its complement.
-    #[test]
-    fn rfc5170_has_odd_rows_wherever_all_data_may_be_lost() {
-        for k in 1..40 {
-            for m in 3..60 {
-                let Ok(profile) = Profile::for_code(CodeChoice::Rfc5170, k, m, 1 << 30) else { continue };
-                assert!(profile.threshold() >= profile.data() + 2);
-                let code = crate::Code::new(profile);
-                let odd = code.phases().iter().flatten().filter(|row| row.taps.len() % 2 == 1).count();
-                assert!(odd >= 24 || profile.threshold() > profile.parity(), "{k}+{m}: {odd} odd rows");
-            }
-        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use thiserror::Error;
 use crate::block_set::BlockSet;
 use crate::code::{Code, Tap};
 use crate::exec::Bound;
+use crate::plan::rank::determines;
 use crate::plan::{DecodePlan, Unrecoverable};
 use crate::profile::Profile;
 use crate::program::Program;
@@ -160,8 +161,7 @@ impl Codec {
     #[must_use]
     pub fn recoverable(&self, live: &BlockSet) -> Option<usize> {
         let spare = live.len().saturating_sub(self.profile().threshold());
-        // Not cached: a promise takes many plans, and none of them is run.
-        DecodePlan::new(&self.code, live).is_ok().then_some(spare)
+        determines(&self.code, live).then_some(spare)
     }
 
     /// Bytes of each data block of a source of `source_bytes` bytes; the last ones may be shorter or empty.

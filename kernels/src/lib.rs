@@ -43,6 +43,7 @@ mod choose;
 mod code;
 mod codec;
 mod encode;
+mod evidence;
 mod exec;
 mod plan;
 mod prng;
@@ -50,14 +51,17 @@ mod profile;
 mod program;
 mod reconstruct;
 mod rfc5170;
+mod rfc5170_choice;
 mod simd;
+mod surplus;
 
 pub use arena::{Arena, ArenaError};
 pub use block_set::BlockSet;
-pub use choose::{CodeChoice, Evidence};
+pub use choose::CodeChoice;
 pub use code::{Code, Row, Tap};
 pub use codec::{BlockError, Codec};
 pub use encode::StreamEncoder;
+pub use evidence::Evidence;
 pub use exec::{Bound, Part, Stores};
 pub use plan::{DecodePlan, PlanCost, Reads, RepairPlan, Role, Unrecoverable};
 pub use profile::{

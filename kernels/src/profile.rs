@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::choose::{Evidence, rfc5170_surplus};
+use crate::evidence::surplus;
 
 /// The most blocks, data and parity together.
 pub const BLOCKS_MAX: usize = 4096;
@@ -62,6 +62,7 @@ pub struct Profile {
     unit: u8,
     frame_steps: u32,
     depth: u32,
+    surplus: u32,
 }
 
 /// Why parameters are not a profile.
@@ -213,7 +214,8 @@ impl Profile {
         if frame_steps == 0 || frame_steps < depth || !whole(FRAME_STEPS_MULTIPLE) || !whole(stripe) {
             return Err(ProfileError::Frame { frame_steps, stripe, depth });
         }
-        Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth })
+        let surplus = surplus(k, m, construction);
+        Ok(Self { data: k, parity: m, construction, unit, frame_steps, depth, surplus })
     }
 
     /// Data blocks (k).
@@ -275,18 +277,12 @@ impl Profile {
         stripe(self.construction) as usize
     }
 
-    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the shape's seed was
-    /// screened, else k+2; for `rfc5170` k+2 or, of many blocks, more. What that rests on says [`Profile::evidence`].
+    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the seed was screened,
+    /// else k+2 or what arithmetic on the parameters asks for; for `rfc5170` k+2 or, of many blocks, more. What that
+    /// rests on says [`Profile::evidence`].
     #[must_use]
     pub fn threshold(&self) -> usize {
-        match (self.construction, self.evidence()) {
-            (Construction::Shift { .. }, _) => self.data(),
-            (Construction::Coupled { .. }, Evidence::Screened) => self.data() + 1,
-            (Construction::Coupled { .. }, _) => self.data() + 2,
-            (Construction::Rfc5170 { n1, .. }, _) => {
-                self.data() + rfc5170_surplus(self.data, self.parity, n1) as usize
-            }
-        }
+        self.data() + self.surplus as usize
     }
 
     /// The name of the construction.

@@ -172,8 +172,19 @@ fn frames_restart_the_code_and_are_restored() {
 #[test]
 fn uneven_and_unscreened_shapes_survive_what_they_promise() {
     let mut dice = Dice(9);
-    let uneven =
-        [(2, 40), (2, 100), (3, 60), (4, 300), (5, 95), (8, 100), (10, 90), (11, 90), (20, 100), (40, 200)];
+    let uneven = [
+        (2, 40),
+        (2, 100),
+        (3, 60),
+        (4, 300),
+        (5, 95),
+        (8, 100),
+        (10, 90),
+        (11, 90),
+        (20, 100),
+        (40, 200),
+        (40, 400),
+    ];
     let unscreened = [(11, 11), (12, 11), (13, 12), (14, 12), (30, 30), (11, 40), (60, 12), (200, 11)];
     for (k, m) in uneven.into_iter().chain(unscreened) {
         let stored = Stored::new(Profile::for_source(k, m, k * 64 * 300).unwrap(), k as usize * 64 * 300);

@@ -17,6 +17,7 @@ mod emit;
 mod horizon;
 mod peel;
 mod prune;
+pub(crate) mod rank;
 mod repair;
 mod solve;
 mod system;
@@ -108,27 +109,10 @@ impl DecodePlan {
         if system.lost.is_empty() {
             return Ok(Self { roles: Vec::new(), programs: Vec::new(), cost: PlanCost::default() });
         }
-        let dependent = Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() };
         let chunk = chunk_steps(code);
-        if profile.stripe() > 1 {
-            // Nothing outside a stripe says anything about it.
-            return Self::with_look_ahead(code, system, chunk, 0).ok_or(dependent);
-        }
-        // Wanted parity follows from the data: it makes no pattern harder.
-        let data_lost = system.lost.partition_point(|&block| block < profile.data());
-        let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
-        // A longer look-ahead solves more patterns and costs more planning.
-        let first = LOOK_AHEAD_MIN.max(if code.is_chained() { 0 } else { 2 * system.depth });
-        let mut look_ahead = first;
-        loop {
-            if let Some(plan) = Self::with_look_ahead(code, system, chunk, look_ahead) {
-                return Ok(plan);
-            }
-            look_ahead *= 2;
-            if data_lost.max(1) * (chunk + look_ahead) > unknowns_max {
-                return Err(dependent);
-            }
-        }
+        look_aheads(code, system)
+            .find_map(|look_ahead| Self::with_look_ahead(code, system, chunk, look_ahead))
+            .ok_or(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() })
     }
 
     fn with_look_ahead(code: &Code, system: &System, chunk: usize, look_ahead: usize) -> Option<Self> {
@@ -254,6 +238,23 @@ fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Option<usize>
 fn chunk_steps(code: &Code) -> usize {
     let period = code.phases().len();
     if code.profile().stripe() > 1 { period } else { CHUNK_STEPS_MIN.next_multiple_of(period) }
+}
+
+/// The look-aheads to try, in steps: a longer one solves more patterns and costs more planning.
+fn look_aheads(code: &Code, system: &System) -> impl Iterator<Item = usize> + use<> {
+    let first = match code.profile().stripe() {
+        1 if code.is_chained() => LOOK_AHEAD_MIN,
+        1 => LOOK_AHEAD_MIN.max(2 * system.depth),
+        // Nothing outside a stripe says anything about it.
+        _ => 0,
+    };
+    // Wanted parity follows from the data: it makes no pattern harder.
+    let data_lost = system.lost.partition_point(|&block| block < code.profile().data()).max(1);
+    let chunk = chunk_steps(code);
+    let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
+    let fits = move |next: &usize| *next > 0 && data_lost * (chunk + next) <= unknowns_max;
+    // The first is tried whatever it costs.
+    std::iter::successors(Some(first), move |look_ahead| Some(2 * look_ahead).filter(fits))
 }
 
 const CHUNK_STEPS_MIN: usize = 32;
