@@ -75,7 +75,9 @@ impl Bound {
         }
         let lengths = || program.groups.iter().flatten().map(|row| 1 + row.from.len().div_ceil(2));
         let longest = lengths().max();
-        let lines = (0..program.advance).flat_map(|symbol| {
+        let bytes = if program.advance == 1 { PREFETCH_BYTES } else { PREFETCH_BYTES_GROUPS };
+        let ahead = (bytes / 64 / program.prefetched.len().max(1)).clamp(1, PREFETCH_STEPS_MAX);
+        let lines = (ahead..ahead + program.advance).flat_map(|symbol| {
             let symbol = i32::try_from(symbol).expect("periods are short");
             program.prefetched.iter().map(move |&stream| Slot::new(stream, symbol))
         });
@@ -206,3 +208,11 @@ impl Part<'_> {
         level.run(&self.job);
     }
 }
+
+/// How many bytes of lines may be asked for and not used yet: what the second-level cache has to spare beside the
+/// window of a wide code.
+const PREFETCH_BYTES: usize = 192 << 10;
+/// The same for programs whose groups have many steps, which use them in no exact order.
+const PREFETCH_BYTES_GROUPS: usize = 1 << 20;
+/// How many steps ahead of their use lines are asked for at most: memory is no further away.
+const PREFETCH_STEPS_MAX: usize = 64;

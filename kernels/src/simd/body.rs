@@ -46,7 +46,7 @@ pub(crate) struct Job<'a> {
     pub(crate) row_pairs: Option<usize>,
     /// What the accumulator holds before any group.
     pub(crate) init: &'a [i32],
-    /// What each group touches, one offset a line, asked for [`PREFETCH_AHEAD_BYTES`] before it is needed.
+    /// What each group touches some groups later, one offset a line, to be asked for.
     pub(crate) prefetch: &'a [i32],
     /// Lines to prefetch at each row.
     pub(crate) prefetch_per_row: usize,
@@ -116,9 +116,6 @@ impl Head {
     }
 }
 
-/// How far ahead of their use lines are asked for.
-const PREFETCH_AHEAD_BYTES: isize = 64 * 64;
-
 /// # Safety
 /// The level's instructions are enabled in the caller, and `job` is as its docs promise, with a unit of 64.
 #[inline(always)]
@@ -172,7 +169,7 @@ unsafe fn run_groups<S: Symbol, const STREAMING: bool, const ROW: usize>(job: &J
             let (now, later) = ahead.split_at(job.prefetch_per_row.min(ahead.len()));
             (rows, ahead) = (rest, later);
             for &offset in now {
-                S::prefetch(symbol(base, offset as isize).wrapping_offset(PREFETCH_AHEAD_BYTES));
+                S::prefetch(symbol(base, offset as isize));
             }
             let start = if head.is_chained() { sum } else { S::zero() };
             // SAFETY: the offsets of this group are symbols, and nobody else writes there now.
