@@ -99,6 +99,11 @@ impl Bound {
         })
     }
 
+    /// Whether no row reads what another writes: then there is no use for results in the caches.
+    pub(crate) fn is_feed_forward(&self) -> bool {
+        self.feed_forward
+    }
+
     /// An arena that fits.
     ///
     /// # Panics

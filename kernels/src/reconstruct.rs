@@ -198,7 +198,8 @@ impl<'a> FrameDecoder<'a> {
             // Not aligned, or too far apart.
             return self.tiles(groups, outputs);
         };
-        let parts = bound.split_over(&mut slices, 0, groups, 1, Stores::Cached);
+        let stores = if bound.is_feed_forward() { Stores::Streaming } else { Stores::Cached };
+        let parts = bound.split_over(&mut slices, 0, groups, 1, stores);
         parts.into_iter().for_each(|part| part.run(self.codec.level()));
     }
 

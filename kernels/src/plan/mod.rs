@@ -146,16 +146,18 @@ impl DecodePlan {
 
     /// A plan of groups of `advance` steps, one list of rows for each program.
     fn from_rows(roles: Vec<Role>, advance: usize, rows: impl Iterator<Item = Vec<XorRow>>) -> Self {
-        // A line that is written has to be in the cache as much as one that is read.
-        let prefetched: Vec<usize> = (0..roles.len()).collect();
-        let programs = rows.map(|rows| Program {
-            streams: roles.len(),
-            advance,
-            groups: vec![rows],
-            init: Vec::new(),
-            prefetched: prefetched.clone(),
-        });
-        Self { programs: programs.collect(), roles, cost: PlanCost::default() }
+        let program = |rows| {
+            let prefetched = (0..roles.len()).collect();
+            let (streams, init) = (roles.len(), Vec::new());
+            let mut program = Program { streams, advance, groups: vec![rows], init, prefetched };
+            // A line that is written has to be in the cache as much as one that is read; unless nothing reads it again.
+            if program.is_feed_forward() {
+                program.prefetched.retain(|&stream| matches!(roles[stream], Role::Input(_)));
+            }
+            program
+        };
+        let programs = rows.map(program).collect();
+        Self { programs, roles, cost: PlanCost::default() }
     }
 
     /// The same plan with rows that continue the row before, once no row is left out any more.
