@@ -12,17 +12,20 @@ pub(crate) struct Layout {
     pub(crate) stream_bytes: usize,
     /// The first so many streams are only read.
     pub(crate) read_only: usize,
+    /// The other streams begin so many bytes later than these say: what lies before is not theirs.
+    pub(crate) lead_bytes: usize,
 }
 
 /// Streams that a program can run over.
 ///
 /// # Safety
-/// Each stream of the layout is memory that is borrowed for as long as `self` is, mutably but for the
-/// read-only ones, and aligned to 64 bytes (arenas and symbols of 64 bytes) .
+/// Each stream of the layout, but for the lead of those that are written, is memory that is borrowed for as long as
+/// `self` is, mutably unless it is read-only; it begins at a multiple of 64 bytes; and its provenance is exposed.
 pub(crate) unsafe trait Streams {
     fn layout(&self) -> &Layout;
 
-    fn base(&mut self) -> *mut u8;
+    /// The address from which the layout counts. Streams are different allocations, so no pointer leads to all.
+    fn base(&mut self) -> usize;
 }
 
 /// One cache line.
@@ -58,6 +61,7 @@ impl Layout {
             places: (0..streams as i64).map(|stream| stream * stride).collect(),
             stream_bytes,
             read_only: 0,
+            lead_bytes: 0,
         })
     }
 }
@@ -132,36 +136,34 @@ unsafe impl Streams for Arena {
         &self.layout
     }
 
-    fn base(&mut self) -> *mut u8 {
-        self.lines.as_mut_ptr().cast()
+    fn base(&mut self) -> usize {
+        self.lines.as_mut_ptr().expose_provenance()
     }
 }
 
 /// Slices that the caller brings, used where they are.
 pub(crate) struct Slices<'a> {
-    base: *mut u8,
+    base: usize,
     layout: Layout,
     memory: PhantomData<&'a mut [u8]>,
 }
 
 impl<'a> Slices<'a> {
     /// Streams that are only read, followed by streams that are written, which begin `lead` bytes later than
-    /// those: what runs over them must not touch those bytes. The shortest sets the length of all. `None` unless
-    /// all are aligned to 64 bytes.
+    /// those. The shortest sets the length of all. `None` unless all are aligned to 64 bytes.
     pub(crate) fn new(read: &[&'a [u8]], written: Vec<&'a mut [u8]>, lead: usize) -> Option<Self> {
         let lengths = written.iter().map(|slice| lead + slice.len());
         let stream_bytes = read.iter().map(|slice| slice.len()).chain(lengths).min()?;
-        let starts = read.iter().map(|slice| slice.as_ptr().cast_mut());
-        let written = written.into_iter().map(|slice| slice.as_mut_ptr().wrapping_sub(lead));
-        let starts: Vec<*mut u8> = starts.chain(written).collect();
+        let starts = read.iter().map(|slice| slice.as_ptr().expose_provenance());
+        let written = written.into_iter().map(|slice| slice.as_mut_ptr().expose_provenance());
+        let starts: Vec<usize> = starts.chain(written.map(|start| start.wrapping_sub(lead))).collect();
         // In the middle of them, distances are shortest.
-        let (least, most) = (starts.iter().min()?.addr(), starts.iter().max()?.addr());
-        let middle = least + (most - least) / 2 / 64 * 64;
-        let base = *starts.iter().min_by_key(|start| start.addr().abs_diff(middle))?;
-        let place = |start: &*mut u8| start.addr().cast_signed() as i64 - base.addr().cast_signed() as i64;
-        let aligned = starts.iter().all(|start| start.addr().is_multiple_of(64));
-        let layout =
-            Layout { places: starts.iter().map(place).collect(), stream_bytes, read_only: read.len() };
+        let (least, most) = (*starts.iter().min()?, *starts.iter().max()?);
+        let base = least + (most - least) / 128 * 64;
+        let place = |&start: &usize| start.cast_signed() as i64 - base.cast_signed() as i64;
+        let aligned = starts.iter().all(|start| start.is_multiple_of(64));
+        let places = starts.iter().map(place).collect();
+        let layout = Layout { places, stream_bytes, read_only: read.len(), lead_bytes: lead };
         aligned.then_some(Self { base, layout, memory: PhantomData })
     }
 }
@@ -172,7 +174,7 @@ unsafe impl Streams for Slices<'_> {
         &self.layout
     }
 
-    fn base(&mut self) -> *mut u8 {
+    fn base(&mut self) -> usize {
         self.base
     }
 }

@@ -17,9 +17,9 @@ use crate::simd::Level;
 
 /// Encodes and decodes with one profile. Cheap to share: plans are cached behind a lock.
 ///
-/// Blocks are slices: k data blocks of equal length, the last of them possibly shorter (what is missing counts
-/// as zeros), and m parity blocks of [`Codec::parity_bytes`]. Slices that are aligned to 64 bytes are read and
-/// written where they are; others pass through a buffer in the second-level cache.
+/// Blocks are slices: k data blocks of equal length, the last that is not empty possibly shorter (what is missing
+/// counts as zeros), and m parity blocks of [`Codec::parity_bytes`]. If all of them are aligned to 64 bytes, they are
+/// read and written where they are; else they pass through a buffer in the second-level cache.
 pub struct Codec {
     code: Code,
     encoder: Program,
@@ -216,6 +216,22 @@ impl Codec {
         got: usize,
     ) -> Result<(), BlockError> {
         if got == wanted { Ok(()) } else { Err(BlockError::Count { what, wanted, got }) }
+    }
+
+    /// Of data blocks only the last that is not empty may be short: what is missing of a block counts as zeros.
+    pub(crate) fn check_short(
+        &self,
+        blocks: impl Iterator<Item = (usize, usize)>,
+        wanted: usize,
+    ) -> Result<(), BlockError> {
+        let mut short = None;
+        for (block, got) in blocks {
+            if let Some((block, short)) = short.filter(|_| got > 0) {
+                return Err(BlockError::Length { block, wanted, got: short });
+            }
+            short = short.or((got < wanted).then_some((block, got)));
+        }
+        Ok(())
     }
 
     /// Data blocks are at most as long as the first; parity blocks have their tails.

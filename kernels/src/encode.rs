@@ -7,8 +7,8 @@ use crate::codec::{BlockError, Codec, copy_range, on_threads, reborrow, split_of
 use crate::exec::{Bound, Stores};
 
 impl Codec {
-    /// Computes the parity blocks of the data blocks. The first data block sets the length; later ones may be
-    /// shorter. Parity that is aligned to 64 bytes is stored past the caches.
+    /// Computes the parity blocks of the data blocks. The first data block sets the length; the last that is not empty
+    /// may be shorter. If all slices are aligned to 64 bytes, parity is stored past the caches.
     ///
     /// ```
     /// use tanner_kernels::{Codec, Profile};
@@ -87,7 +87,8 @@ impl Codec {
         self.check_count("data", self.profile().data(), data.len())?;
         self.check_count("parity", self.profile().parity(), parity.len())?;
         let lengths = data.iter().map(|block| block.len()).chain(parity).enumerate();
-        lengths.into_iter().try_for_each(|(block, bytes)| self.check_length(block, bytes, data[0].len()))
+        lengths.into_iter().try_for_each(|(block, bytes)| self.check_length(block, bytes, data[0].len()))?;
+        self.check_short(data.iter().map(|block| block.len()).enumerate(), data[0].len())
     }
 
     /// Steps of a tile: what all blocks have of them stays in the second-level cache.
@@ -192,7 +193,7 @@ impl FrameEncoder<'_> {
 ///     let data = vec![vec![chunk; 4096]; 3];
 ///     encoder.push(&data.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut parity)?;
 /// }
-/// encoder.finish(&mut parity);
+/// encoder.finish(&mut parity)?;
 /// assert_eq!(parity[0].len(), codec.parity_bytes(10 * 4096));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -234,10 +235,15 @@ impl StreamEncoder<'_> {
     }
 
     /// Ends the blocks: appends the last frame's tail to each parity block.
-    pub fn finish(mut self, parity: &mut [Vec<u8>]) {
+    ///
+    /// # Errors
+    /// If there are more or fewer parity blocks than the profile has.
+    pub fn finish(mut self, parity: &mut [Vec<u8>]) -> Result<(), BlockError> {
+        self.codec.check_count("parity", self.codec.profile().parity(), parity.len())?;
         if self.frame_steps > 0 {
             self.close(parity);
         }
+        Ok(())
     }
 
     /// Ends the frame with D steps of zeros.

@@ -1,6 +1,4 @@
 //! The executor: programs bound to the places of their streams, and ranges of groups to run on any thread.
-#![expect(unsafe_code, reason = "hands raw pointers into one set of streams to several threads")]
-
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -32,6 +30,8 @@ pub struct Bound {
     reach_back: usize,
     reach_ahead: usize,
     feed_forward: bool,
+    /// The first symbol that a period of groups writes, counted from the first of them.
+    writes_from: isize,
 }
 
 impl Bound {
@@ -96,6 +96,7 @@ impl Bound {
             reach_back: program.reach_back(),
             reach_ahead: program.reach_ahead(),
             feed_forward: program.is_feed_forward(),
+            writes_from: program.writes_from(),
         })
     }
 
@@ -153,7 +154,7 @@ impl Bound {
         self.check(streams.layout(), origin, &groups);
         let parts = if self.feed_forward { parts.max(1) } else { 1 };
         let each = groups.len().div_ceil(parts).max(1);
-        let base = streams.base().wrapping_offset(origin * self.unit as isize);
+        let base = streams.base().wrapping_add_signed(origin * self.unit as isize);
         let starts = groups.clone().step_by(each);
         let range = |start: usize| start..(start + each).min(groups.end);
         starts.map(|start| Part { job: self.job(base, range(start), stores), streams: PhantomData }).collect()
@@ -161,7 +162,6 @@ impl Bound {
 
     fn check(&self, layout: &Layout, origin: isize, groups: &Range<usize>) {
         assert!(layout == &self.layout, "other streams than those bound to");
-        assert!(groups.start <= groups.end, "groups {groups:?}");
         if groups.is_empty() {
             return;
         }
@@ -176,9 +176,17 @@ impl Bound {
             "groups {groups:?} from symbol {origin} reach outside streams of {} bytes",
             self.layout.stream_bytes
         );
+        // Groups from phase 0 on write nothing before `writes_from`.
+        let written = at(groups.start).and_then(|first| first.checked_add(self.writes_from));
+        let lead = (self.layout.lead_bytes / self.unit).cast_signed();
+        let from_phase_0 = groups.start.is_multiple_of(self.groups.len() - 1);
+        assert!(
+            lead == 0 || from_phase_0 && written.is_some_and(|written| written >= lead),
+            "writes in the lead"
+        );
     }
 
-    fn job(&self, base: *mut u8, groups: Range<usize>, stores: Stores) -> Job<'_> {
+    fn job(&self, base: usize, groups: Range<usize>, stores: Stores) -> Job<'_> {
         Job {
             rows: &self.rows,
             groups: &self.groups,
@@ -196,16 +204,13 @@ impl Bound {
     }
 }
 
-/// A range of groups that may run beside the other parts of its [`Bound::split`].
+/// A range of groups that may run beside the other parts of its [`Bound::split`]: its streams are borrowed for 'a,
+/// mutably where it writes, so only the parts of one split touch them, and those write different groups of streams
+/// that none of them reads.
 pub struct Part<'a> {
     job: Job<'a>,
     streams: PhantomData<&'a mut [u8]>,
 }
-
-// SAFETY: the job's pointer leads into streams that are borrowed for 'a, mutably where it writes, so only the
-// parts of one split touch them. Those write different groups of streams that none of them reads
-// (`is_feed_forward`).
-unsafe impl Send for Part<'_> {}
 
 impl Part<'_> {
     /// Runs this range.

@@ -147,6 +147,15 @@ impl Program {
         !writes.windows(2).any(|two| two[0] == two[1])
     }
 
+    /// The first symbol that a period of groups writes, counted from the first step of the first group.
+    pub(crate) fn writes_from(&self) -> isize {
+        let first = |(group, rows): (usize, &Vec<XorRow>)| {
+            let least = rows.iter().map(|row| row.to.symbol).min()?;
+            Some((group * self.advance).cast_signed() + least as isize)
+        };
+        self.groups.iter().enumerate().filter_map(first).min().unwrap_or(0)
+    }
+
     fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
         let rows = self.groups.iter().flatten();
         rows.flat_map(|row| row.from.iter().chain([&row.to])).chain(&self.init).copied()

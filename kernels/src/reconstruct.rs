@@ -53,6 +53,13 @@ impl Codec {
         let mut given: Vec<Option<&[u8]>> = vec![None; self.profile().blocks()];
         let mut source = vec![0; bytes];
         for &(block, content) in blocks {
+            if block >= given.len() {
+                return Err(BlockError::Count {
+                    what: "data and parity",
+                    wanted: given.len(),
+                    got: block + 1,
+                });
+            }
             let wanted = match block < self.profile().data() {
                 true => self.data_blocks(&source)[block].len(),
                 false => self.parity_bytes(data_bytes),
@@ -94,15 +101,23 @@ impl Codec {
         if let Some(twice) = lost.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(BlockError::Twice { block: twice[0].0 });
         }
-        for (block, place) in lost.iter_mut() {
-            if let Some(bytes) = blocks[*block] {
-                copy_range(bytes, 0, place);
-            }
-        }
+        // A length that is known twice is said once.
+        let known = |block: usize| {
+            let place = lost.binary_search_by_key(&block, |(block, _)| *block).ok();
+            let bytes = place.map(|place| lost[place].1.len()).or(blocks[block].map(<[u8]>::len))?;
+            Some((block, bytes))
+        };
+        self.check_short((0..self.profile().data()).filter_map(known), data_bytes)?;
         let mut live = BlockSet::none(self.profile().blocks());
         (0..blocks.len()).filter(|&block| blocks[block].is_some()).for_each(|block| live.insert(block));
         let plan = self.decoder(&live)?;
         let unit = self.profile().unit();
+        for (block, place) in lost.iter_mut() {
+            let Some(bytes) = blocks[*block] else { continue };
+            let at = |step: usize| (step * unit).min(bytes.len()).min(place.len());
+            let range = at(steps.start)..at(steps.end);
+            place[range.clone()].copy_from_slice(&bytes[range]);
+        }
 
         // Every output of the plan needs a place; what is not asked for is computed and forgotten.
         let mut spare: Vec<(usize, Vec<u8>)> = Vec::new();

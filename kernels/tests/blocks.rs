@@ -116,7 +116,7 @@ fn chunks_of_any_size_encode_like_the_whole() {
             encoder.push(&chunk, &mut parity).unwrap();
             at += size;
         }
-        encoder.finish(&mut parity);
+        encoder.finish(&mut parity).unwrap();
         assert!(parity == whole, "{profile:?}");
     }
 }

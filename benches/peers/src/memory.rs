@@ -3,26 +3,27 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
+use memmap2::{Advice, MmapMut};
 
-/// Zeroed bytes, aligned to 64.
+/// Zeroed bytes, aligned to a cache line and in huge pages: asked for directly, because allocators may not.
 pub struct Bytes {
-    lines: Vec<Line>,
+    map: MmapMut,
     length: usize,
 }
 
 impl Bytes {
     pub fn zeroed(length: usize) -> Self {
-        Self { lines: vec![bytemuck::Zeroable::zeroed(); length.div_ceil(64)], length }
+        let map = MmapMut::map_anon(length.max(1)).expect("memory for the measurement");
+        // Without, it is slower for all alike.
+        let _ = map.advise(Advice::HugePage);
+        Self { map, length }
     }
 
     /// Bytes that no code can guess, the same in every run: splitmix64.
     pub fn random(length: usize) -> Self {
         let mut bytes = Self::zeroed(length);
         let mut state = 1_u64;
-        for word in bytemuck::cast_slice_mut::<Line, u64>(&mut bytes.lines) {
+        for word in bytemuck::cast_slice_mut::<u8, u64>(&mut bytes.map[..length / 8 * 8]) {
             state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
             let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -36,13 +37,13 @@ impl std::ops::Deref for Bytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.length]
+        &self.map[..self.length]
     }
 }
 
 impl std::ops::DerefMut for Bytes {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.lines)[..self.length]
+        &mut self.map[..self.length]
     }
 }
 

@@ -1,13 +1,16 @@
 //! tanner itself: the only file here that knows the interface of its kernels.
 
-use tanner_kernels::{Arena, BlockSet, Codec, Level, Profile};
+use tanner_kernels::{BlockSet, Codec, Level, Profile};
 
 use crate::contestant::{Contestant, Layout, WHOLE};
+use crate::memory::Bytes;
 
 struct Tanner {
     layout: Layout,
     codec: Codec,
-    parity: Arena,
+    /// The parity blocks at distances of an odd number of cache lines, like the data blocks.
+    parity: Bytes,
+    parity_bytes: usize,
     lost: usize,
 }
 
@@ -17,8 +20,9 @@ pub fn enter(layout: Layout, threads: usize) -> Result<Box<dyn Contestant>, Stri
         Profile::for_source(k, m, layout.source_bytes() as u64).map_err(|error| error.to_string())?;
     let level = Level::from_env().map_err(|error| error.to_string())?;
     let codec = Codec::new(profile).with_level(level).with_threads(threads);
-    let parity = Arena::new(layout.shape.parity, codec.parity_bytes(layout.block_bytes));
-    Ok(Box::new(Tanner { layout, codec, parity: parity.map_err(|error| error.to_string())?, lost: 0 }))
+    let parity_bytes = codec.parity_bytes(layout.block_bytes);
+    let parity = Bytes::zeroed(layout.shape.parity * stride(parity_bytes));
+    Ok(Box::new(Tanner { layout, codec, parity, parity_bytes, lost: 0 }))
 }
 
 impl Contestant for Tanner {
@@ -40,7 +44,9 @@ impl Contestant for Tanner {
 
     fn encode(&mut self, data: &[u8], _piece: usize) {
         let data: Vec<&[u8]> = data.chunks(self.layout.block_bytes).collect();
-        let mut parity: Vec<&mut [u8]> = self.parity.streams_mut().collect();
+        let (bytes, stride) = (self.parity_bytes, stride(self.parity_bytes));
+        let mut parity: Vec<&mut [u8]> =
+            self.parity.chunks_mut(stride).map(|block| &mut block[..bytes]).collect();
         self.codec.encode(&data, &mut parity).expect("as many and as long as the layout says");
     }
 
@@ -56,9 +62,14 @@ impl Contestant for Tanner {
         let bytes = self.layout.block_bytes;
         let (lost, live) = data.split_at_mut(self.lost * bytes);
         let mut lost: Vec<(usize, &mut [u8])> = lost.chunks_mut(bytes).enumerate().collect();
-        let parity = (0..self.layout.shape.parity).map(|index| Some(self.parity.stream(index)));
+        let parity =
+            self.parity.chunks(stride(self.parity_bytes)).map(|block| Some(&block[..self.parity_bytes]));
         let blocks: Vec<Option<&[u8]>> =
             lost.iter().map(|_| None).chain(live.chunks(bytes).map(Some)).chain(parity).collect();
         self.codec.reconstruct(&blocks, &mut lost, bytes).expect("within the promise");
     }
+}
+
+fn stride(parity_bytes: usize) -> usize {
+    (parity_bytes.div_ceil(64) | 1) * 64
 }

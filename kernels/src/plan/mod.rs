@@ -79,7 +79,7 @@ pub enum Unrecoverable {
         data: usize,
     },
     /// As many blocks as data, but not independent ones; [`crate::Profile::threshold`] blocks always do.
-    #[error("these {live} blocks do not determine the data: {threshold} blocks always do")]
+    #[error("these {live} blocks do not determine the data: any {threshold} are promised to")]
     Dependent {
         /// Live blocks.
         live: usize,

@@ -5,6 +5,8 @@
 //! left to say of a row sits beside its destination.
 #![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the streams")]
 
+use std::ptr;
+
 /// One symbol of 64 bytes in registers.
 pub(super) trait Symbol: Copy {
     /// All bits zero.
@@ -50,7 +52,8 @@ pub(crate) struct Job<'a> {
     pub(crate) prefetch: &'a [i32],
     /// Lines to prefetch at each row.
     pub(crate) prefetch_per_row: usize,
-    pub(crate) base: *mut u8,
+    /// The address of symbol 0 of group 0; that of every stream has an exposed provenance.
+    pub(crate) base: usize,
     pub(crate) advance: usize,
     pub(crate) first: usize,
     pub(crate) count: usize,
@@ -175,7 +178,7 @@ unsafe fn run_groups<S: Symbol, const STREAMING: bool, const ROW: usize>(job: &J
             // SAFETY: the offsets of this group are symbols, and nobody else writes there now.
             unsafe {
                 sum = xor_row(start, base, &row[1..], head.is_odd());
-                let to = symbol(base, to).cast_mut();
+                let to = ptr::with_exposed_provenance_mut(base.wrapping_add_signed(to << 6));
                 if STREAMING { sum.stream(to) } else { sum.store(to) }
             }
         }
@@ -185,14 +188,14 @@ unsafe fn run_groups<S: Symbol, const STREAMING: bool, const ROW: usize>(job: &J
 }
 
 #[inline(always)]
-fn symbol(base: *const u8, offset: isize) -> *const u8 {
-    base.wrapping_offset(offset << 6)
+fn symbol(base: usize, offset: isize) -> *const u8 {
+    ptr::with_exposed_provenance(base.wrapping_add_signed(offset << 6))
 }
 
 /// # Safety
 /// `base` plus each offset is a symbol that is readable; of the last pair only the first, if `odd`.
 #[inline(always)]
-unsafe fn xor_row<S: Symbol>(start: S, base: *const u8, pairs: &[Pair], odd: bool) -> S {
+unsafe fn xor_row<S: Symbol>(start: S, base: usize, pairs: &[Pair], odd: bool) -> S {
     let [firsts @ .., last] = pairs else { return start };
     // Two chains: XOR has a latency of one cycle, and there are two loads in each.
     let (mut even, mut other) = (start, S::zero());

@@ -28,7 +28,10 @@ fn computes_parity(run: impl Fn(&Bound, &mut Arena, Stores)) -> bool {
         shift(9, 2),
         shift(10, 2),
         shift(12, 2),
-        shift(17, 2),
+        shift(16, 2),
+        shift(18, 2),
+        shift(20, 2),
+        shift(22, 2),
         coupled(7, 8, 8),
         coupled(12, 3, 10),
     ];
@@ -66,7 +69,7 @@ fn is_parity(code: &Code, arena: &Arena) -> bool {
 }
 
 /// At least the longest delay of the profiles above.
-const DEPTH: usize = 16;
+const DEPTH: usize = 22;
 const STEPS: usize = 12;
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! NEON.
-#![expect(unsafe_code, reason = "intrinsics, and raw pointers that `exec` checked against the arena")]
+#![expect(unsafe_code, reason = "intrinsics, and raw pointers that `exec` checked against the streams")]
 
 use std::arch::aarch64::{uint8x16_t, vdupq_n_u8, veorq_u8, vld1q_u8, vst1q_u8};
 use std::arch::is_aarch64_feature_detected;

@@ -1,9 +1,11 @@
 //! The level of every machine: `wide` at the width the build was made for, with what every x86-64 has besides; and
 //! the loop for small symbols.
-#![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the arena")]
+#![expect(unsafe_code, reason = "walks raw pointers that `exec` checked against the streams")]
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{__m128i, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm_stream_si128};
+
+use std::ptr;
 
 use wide::u64x8;
 
@@ -90,16 +92,18 @@ pub(super) fn run_small(job: &Job<'_>) {
             }
             let operands = pairs.iter().flat_map(|pair| [pair.first(), pair.second()]);
             operands.take(head.operands()).for_each(|offset| add(&mut sum, offset));
-            let to = base.wrapping_offset(first.first() * job.unit as isize);
+            let to =
+                ptr::with_exposed_provenance_mut(base.wrapping_add_signed(first.first() * job.unit as isize));
             // SAFETY: `Job` promises that this symbol is ours to write.
-            unsafe { std::ptr::copy_nonoverlapping(sum.as_ptr(), to, job.unit) };
+            unsafe { ptr::copy_nonoverlapping(sum.as_ptr(), to, job.unit) };
             rows = rest;
         }
     }
 }
 
-fn xor_small(sum: &mut [u8; 64], base: *const u8, offset: isize, unit: usize) {
+fn xor_small(sum: &mut [u8; 64], base: usize, offset: isize, unit: usize) {
+    let from = ptr::with_exposed_provenance(base.wrapping_add_signed(offset * unit as isize));
     // SAFETY: `Job` promises a readable symbol at each of its offsets, and nobody writes there now.
-    let from = unsafe { std::slice::from_raw_parts(base.wrapping_offset(offset * unit as isize), unit) };
+    let from = unsafe { std::slice::from_raw_parts::<u8>(from, unit) };
     sum.iter_mut().zip(from).for_each(|(sum, byte)| *sum ^= byte);
 }

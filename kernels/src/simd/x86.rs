@@ -1,5 +1,5 @@
 //! AVX2 and AVX-512.
-#![expect(unsafe_code, reason = "intrinsics, and raw pointers that `exec` checked against the arena")]
+#![expect(unsafe_code, reason = "intrinsics, and raw pointers that `exec` checked against the streams")]
 
 use std::arch::x86_64::{
     __m256i, __m512i, _MM_HINT_T1, _mm_prefetch, _mm_sfence, _mm256_load_si256, _mm256_setzero_si256,
