@@ -66,7 +66,8 @@ fn run() -> Result<(), Box<dyn Error>> {
     let one_seed = options.0.contains_key("seed") || code == CodeChoice::Rfc5170;
     for seed in options.number("seed", 1)?.. {
         let profile = with_seed(seed)?;
-        let surplus = options.number("surplus", profile.threshold() - profile.data())?;
+        // What the shape promises: for a seed that nobody screened the profile promises less.
+        let surplus = options.number("surplus", chosen.threshold() - chosen.data())?;
         let lost = profile.parity().saturating_sub(surplus);
         let screen = Screen { codec: Codec::new(profile), lost, samples, threads };
         print!("{k}+{m} {:?}, failures with k+{surplus} left:", profile.construction());
