@@ -44,18 +44,19 @@ impl Sources {
         Ok(if many.bytes < few.bytes { many } else { few })
     }
 
-    /// As much parity as it takes beside the data blocks there are.
+    /// As much parity as it takes beside the data blocks there are: what the threshold promises, because whether less
+    /// would do is seconds of planning for one block that is not read.
     fn of_few_blocks(
         found: &Found,
         held: &[BlockSet],
         good: &BlockSet,
         wanted: &BlockSet,
     ) -> Result<Self, Unrecoverable> {
-        let data = found.codec.profile().data();
+        let (data, threshold) = (found.codec.profile().data(), found.codec.profile().threshold());
         let mut live = good.clone();
         let mut parity: Vec<usize> = (data..good.blocks()).filter(|&block| good.contains(block)).collect();
         parity.iter().for_each(|&block| live.remove(block));
-        let first = data - live.len();
+        let first = threshold - live.len();
         for block in parity.drain(..first.min(parity.len())) {
             live.insert(block);
         }
