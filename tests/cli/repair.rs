@@ -250,7 +250,7 @@ fn the_summary_says_what_was_done_and_read() {
     let quick = summary(&json);
     assert_eq!(quick["verified"], false);
     let (read, full) = (quick["bytes_read"].as_u64().unwrap(), quick["bytes_read_full"].as_u64().unwrap());
-    assert!(read < 5 * MIB as u64 && full > 3 * read, "{read} of {full}");
+    assert!(read < 5 * MIB as u64 && 2 * full > 5 * read, "{read} of {full}");
 }
 
 #[test]
