@@ -15,8 +15,19 @@ const SHAPES: [(u64, u64); 10] =
 fn main() {
     let numbers: Vec<u64> = std::env::args().skip(1).map_while(|arg| arg.parse().ok()).collect();
     println!(
-        "{:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>5} {:>6} {:>5} {:>8} {:>8}",
-        "shape", "lost", "inactive", "operands", "rows", "sum", "chunk", "rounds", "ahead", "KiB", "plan ms"
+        "{:>9} {:>9} {:>8} {:>8} {:>7} {:>7} {:>7} {:>5} {:>6} {:>5} {:>8} {:>8}",
+        "shape",
+        "lost",
+        "inactive",
+        "operands",
+        "rows",
+        "sum",
+        "lines",
+        "chunk",
+        "rounds",
+        "ahead",
+        "KiB",
+        "plan ms"
     );
     match numbers.as_slice() {
         [k, m, data, parity] => line(&code(*k, *m), *data as usize, *parity as usize),
@@ -64,13 +75,14 @@ fn line(code: &Code, data_lost: usize, parity_lost: usize) {
     let symbols = (data_lost * plan.advance()) as f64;
     let (operands, rows) = (cost.operands as f64 / symbols, cost.rows as f64 / symbols);
     println!(
-        "{:>9} {:>9} {:>8} {:>8.2} {:>7.2} {:>7.2} {:>5} {:>6} {:>5} {:>8.1} {:>8.1}",
+        "{:>9} {:>9} {:>8} {:>8.2} {:>7.2} {:>7.2} {:>7.2} {:>5} {:>6} {:>5} {:>8.1} {:>8.1}",
         format!("{k}+{}", n - k),
         format!("{data_lost}+{parity_lost}"),
         cost.inactive,
         operands,
         rows,
         operands + rows,
+        cost.lines as f64 / plan.advance() as f64,
         plan.advance(),
         plan.programs().len(),
         cost.look_ahead,

@@ -76,12 +76,17 @@ impl Bound {
         let lengths = || program.groups.iter().flatten().map(|row| 1 + row.from.len().div_ceil(2));
         let longest = lengths().max();
         let bytes = if program.advance == 1 { PREFETCH_BYTES } else { PREFETCH_BYTES_GROUPS };
-        let ahead = (bytes / 64 / program.prefetched.len().max(1)).clamp(1, PREFETCH_STEPS_MAX);
-        let lines = (ahead..ahead + program.advance).flat_map(|symbol| {
-            let symbol = i32::try_from(symbol).expect("periods are short");
-            program.prefetched.iter().map(move |&stream| Slot::new(stream, symbol))
-        });
-        let prefetch = offsets(&lines.collect::<Vec<_>>())?;
+        let lines_per_step = program.prefetched.len().div_ceil(program.advance).max(1);
+        let ahead = (bytes / 64 / lines_per_step).clamp(1, PREFETCH_STEPS_MAX);
+        // The same symbol of the first group that is that far away, nearest first.
+        let later = |slot: &Slot| {
+            let groups = ahead.saturating_sub(slot.symbol.unsigned_abs() as usize).div_ceil(program.advance);
+            let symbols = i32::try_from(groups * program.advance).expect("periods are short");
+            Slot { symbol: slot.symbol + symbols, ..*slot }
+        };
+        let mut lines: Vec<Slot> = program.prefetched.iter().map(later).collect();
+        lines.sort_by_key(|slot| slot.symbol);
+        let prefetch = offsets(&lines)?;
         let rows_per_group = program.groups.iter().map(Vec::len).min().unwrap_or(0).max(1);
         Ok(Self {
             prefetch_per_row: prefetch.len().div_ceil(rows_per_group),

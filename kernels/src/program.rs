@@ -41,12 +41,38 @@ pub struct Program {
     pub(crate) groups: Vec<Vec<XorRow>>,
     /// What the chained sum holds before a group, counted from that group's first step.
     pub(crate) init: Vec<Slot>,
-    /// The streams whose lines are asked for before they are reached. Of those that are stored past the caches there
-    /// is nothing to ask for.
-    pub(crate) prefetched: Vec<usize>,
+    /// The symbols of a group whose lines are asked for before they are reached. Of those that are stored past the
+    /// caches there is nothing to ask for.
+    pub(crate) prefetched: Vec<Slot>,
+    reach_back: usize,
+    reach_ahead: usize,
+    feed_forward: bool,
+    writes_from: isize,
 }
 
 impl Program {
+    /// A program that prefetches nothing.
+    pub(crate) fn new(streams: usize, advance: usize, groups: Vec<Vec<XorRow>>, init: Vec<Slot>) -> Self {
+        let rows = || groups.iter().flatten();
+        let symbols =
+            || rows().flat_map(|row| row.from.iter().chain([&row.to])).chain(&init).map(|slot| slot.symbol);
+        let first_write = |(group, rows): (usize, &Vec<XorRow>)| {
+            let least = rows.iter().map(|row| row.to.symbol).min()?;
+            Some((group * advance).cast_signed() + least as isize)
+        };
+        Self {
+            streams,
+            advance,
+            reach_back: symbols().min().unwrap_or(0).min(0).unsigned_abs() as usize,
+            reach_ahead: symbols().max().map_or(0, |last| last + 1).max(0).unsigned_abs() as usize,
+            feed_forward: is_feed_forward(&groups, &init, streams, advance),
+            writes_from: groups.iter().enumerate().filter_map(first_write).min().unwrap_or(0),
+            groups,
+            init,
+            prefetched: Vec::new(),
+        }
+    }
+
     /// The program that computes all parity: streams 0 to k−1 are the data blocks, k to n−1 the parity
     /// blocks; a group is one step.
     #[must_use]
@@ -78,13 +104,8 @@ impl Program {
                 }
             }
         }
-        Self {
-            streams: code.profile().blocks(),
-            advance: 1,
-            groups: groups.collect(),
-            init,
-            prefetched: (0..data).collect(),
-        }
+        let program = Self::new(code.profile().blocks(), 1, groups.collect(), init);
+        Self { prefetched: (0..data).map(|stream| Slot::new(stream, 0)).collect(), ..program }
     }
 
     /// How many streams an arena for this program has.
@@ -102,15 +123,13 @@ impl Program {
     /// Symbols before a group's first step that the group may read.
     #[must_use]
     pub fn reach_back(&self) -> usize {
-        let least = self.slots().map(|slot| slot.symbol).min().unwrap_or(0);
-        least.min(0).unsigned_abs() as usize
+        self.reach_back
     }
 
     /// Symbols from a group's first step on that the group may read or write.
     #[must_use]
     pub fn reach_ahead(&self) -> usize {
-        let most = self.slots().map(|slot| slot.symbol + 1).max().unwrap_or(0);
-        most.max(0).unsigned_abs() as usize
+        self.reach_ahead
     }
 
     /// XORs in one period, for cost estimates and tests.
@@ -129,35 +148,29 @@ impl Program {
     /// Whether no row reads what another writes and no two groups write the same symbol, so that groups may run in
     /// any order and at the same time.
     pub(crate) fn is_feed_forward(&self) -> bool {
-        let mut reads = vec![false; self.streams];
-        let rows = || self.groups.iter().flatten();
-        let from = rows().flat_map(|row| &row.from).chain(&self.init);
-        from.for_each(|slot| reads[slot.stream as usize] = true);
-        if rows().any(|row| reads[row.to.stream as usize]) {
-            return false;
-        }
-        // Two groups that ever write the same symbol write the same place of a period.
-        let period = (self.groups.len() * self.advance) as i64;
-        let writes = self.groups.iter().enumerate().flat_map(|(group, rows)| {
-            let start = (group * self.advance) as i64;
-            rows.iter().map(move |row| (row.to.stream, (start + i64::from(row.to.symbol)).rem_euclid(period)))
-        });
-        let mut writes: Vec<(u32, i64)> = writes.collect();
-        writes.sort_unstable();
-        !writes.windows(2).any(|two| two[0] == two[1])
+        self.feed_forward
     }
 
     /// The first symbol that a period of groups writes, counted from the first step of the first group.
     pub(crate) fn writes_from(&self) -> isize {
-        let first = |(group, rows): (usize, &Vec<XorRow>)| {
-            let least = rows.iter().map(|row| row.to.symbol).min()?;
-            Some((group * self.advance).cast_signed() + least as isize)
-        };
-        self.groups.iter().enumerate().filter_map(first).min().unwrap_or(0)
+        self.writes_from
     }
+}
 
-    fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
-        let rows = self.groups.iter().flatten();
-        rows.flat_map(|row| row.from.iter().chain([&row.to])).chain(&self.init).copied()
+fn is_feed_forward(groups: &[Vec<XorRow>], init: &[Slot], streams: usize, advance: usize) -> bool {
+    let mut reads = vec![false; streams];
+    let rows = || groups.iter().flatten();
+    rows().flat_map(|row| &row.from).chain(init).for_each(|slot| reads[slot.stream as usize] = true);
+    if rows().any(|row| reads[row.to.stream as usize]) {
+        return false;
     }
+    // Two groups that ever write the same symbol write the same place of a period.
+    let period = (groups.len() * advance) as i64;
+    let writes = groups.iter().enumerate().flat_map(|(group, rows)| {
+        let start = (group * advance) as i64;
+        rows.iter().map(move |row| (row.to.stream, (start + i64::from(row.to.symbol)).rem_euclid(period)))
+    });
+    let mut writes: Vec<(u32, i64)> = writes.collect();
+    writes.sort_unstable();
+    !writes.windows(2).any(|two| two[0] == two[1])
 }

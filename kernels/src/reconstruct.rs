@@ -142,8 +142,10 @@ impl Codec {
                 jobs.push((frame, outputs));
             }
         }
+        let longest = jobs.iter().map(|(frame, _)| frame.data.len()).max().unwrap_or(0);
+        let tile = Tile::new(&plan, longest, unit);
         let decode = |(frame, outputs): (FrameSteps, Vec<&mut [u8]>)| {
-            FrameDecoder::new(self, &plan, blocks, &frame).decode(outputs);
+            FrameDecoder::new(self, &plan, &tile, blocks, &frame).decode(outputs);
         };
         let threads = self.threads().min(jobs.len()).max(1);
         let mut shares: Vec<Vec<_>> = (0..threads).map(|_| Vec::new()).collect();
@@ -153,10 +155,29 @@ impl Codec {
     }
 }
 
+/// The programs of a plan, bound to arenas of a tile.
+struct Tile {
+    groups: usize,
+    programs: Vec<Bound>,
+}
+
+impl Tile {
+    /// Tiles that stay in the second-level cache, of frames of up to `steps` steps.
+    fn new(plan: &DecodePlan, steps: usize, unit: usize) -> Self {
+        let advance = plan.advance();
+        let fit = TILE_BYTES / (64 * plan.roles().len()) / advance;
+        let groups = fit.clamp(1, TILE_STEPS_MAX.div_ceil(advance)).min(steps.div_ceil(advance).max(1));
+        let bytes = (plan.reach_back() + (groups - 1) * advance + plan.reach_ahead()) * unit;
+        let bind = |program| Bound::new(program, bytes, unit).expect("tiles are small");
+        Self { groups, programs: plan.programs().iter().map(bind).collect() }
+    }
+}
+
 /// One frame of the blocks at hand, and the plan that restores the others.
 struct FrameDecoder<'a> {
     codec: &'a Codec,
     plan: &'a DecodePlan,
+    tile: &'a Tile,
     /// The frame's part of each input, in the order of the plan's roles.
     inputs: Vec<&'a [u8]>,
     groups: usize,
@@ -164,7 +185,13 @@ struct FrameDecoder<'a> {
 }
 
 impl<'a> FrameDecoder<'a> {
-    fn new(codec: &'a Codec, plan: &'a DecodePlan, blocks: &[Option<&'a [u8]>], frame: &FrameSteps) -> Self {
+    fn new(
+        codec: &'a Codec,
+        plan: &'a DecodePlan,
+        tile: &'a Tile,
+        blocks: &[Option<&'a [u8]>],
+        frame: &FrameSteps,
+    ) -> Self {
         let unit = codec.profile().unit();
         let input = |role: &Role| {
             let Role::Input(block) = *role else { return None };
@@ -174,7 +201,7 @@ impl<'a> FrameDecoder<'a> {
         };
         let steps = frame.data.len();
         let inputs = plan.roles().iter().filter_map(input).collect();
-        Self { codec, plan, inputs, groups: steps.div_ceil(plan.advance()), steps }
+        Self { codec, plan, tile, inputs, groups: steps.div_ceil(plan.advance()), steps }
     }
 
     /// Restores the frame's part of every lost block.
@@ -185,7 +212,7 @@ impl<'a> FrameDecoder<'a> {
         // Groups that see neither what lies before the slices nor what lies behind them.
         let first = self.plan.reach_back().div_ceil(advance).max(self.plan.programs().len() - 1);
         let last = (whole + advance).saturating_sub(self.plan.reach_ahead()) / advance;
-        if unit == 64 && last > first + 2 * self.tile_groups() {
+        if unit == 64 && last > first + 2 * self.tile.groups {
             self.tiles(0..first, &mut outputs);
             self.in_place(first..last, &mut outputs);
             self.tiles(last..self.groups, &mut outputs);
@@ -198,11 +225,6 @@ impl<'a> FrameDecoder<'a> {
     fn program(&self, group: usize) -> &Program {
         let programs = self.plan.programs();
         &programs[group.min(programs.len() - 1)]
-    }
-
-    fn tile_groups(&self) -> usize {
-        let steps = TILE_BYTES / (64 * self.plan.roles().len());
-        (steps / self.plan.advance()).clamp(1, TILE_STEPS_MAX.div_ceil(self.plan.advance()))
     }
 
     /// Runs groups that all have the plan's last program, on the slices themselves.
@@ -225,16 +247,13 @@ impl<'a> FrameDecoder<'a> {
         if groups.is_empty() {
             return;
         }
-        let tile = self.tile_groups().min(groups.len());
-        let tile_bytes = (back + (tile - 1) * advance + self.plan.reach_ahead()) * unit;
-        let bind = |program| Bound::new(program, tile_bytes, unit).expect("tiles are small");
-        let programs: Vec<Bound> = self.plan.programs().iter().map(bind).collect();
+        let Tile { groups: tile, programs } = self.tile;
         let mut arena = programs[0].arena();
         let mut start = groups.start;
         while start < groups.end {
             // The first groups have programs of their own.
             let alone = start + 1 < programs.len();
-            let now = if alone { 1 } else { tile.min(groups.end - start) };
+            let now = if alone { 1 } else { (*tile).min(groups.end - start) };
             let from = (start * advance) as isize - back as isize;
             let known = self.inputs.iter().copied().chain(outputs.iter().map(|output| &**output));
             for (stream, bytes) in arena.streams_mut().zip(known) {

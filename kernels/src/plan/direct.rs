@@ -4,8 +4,9 @@
 //! (block, phase) pairs, and a pair that one symbol reads is free for the others of a period. Choosing is a
 //! covering problem; taking the cheapest next and then reconsidering each choice comes close enough.
 
+use super::PlanCost;
+use super::draft::{Draft, assign_streams, chunk_steps};
 use super::system::{System, Term};
-use super::{DecodePlan, assign_streams, chunk_steps};
 use crate::code::Code;
 use crate::program::{Slot, XorRow};
 
@@ -18,7 +19,7 @@ struct Candidate {
 }
 
 /// Plans one row for each wanted symbol; `None` if some symbol has no equation to itself.
-pub(super) fn plan(code: &Code, system: &System) -> Option<DecodePlan> {
+pub(super) fn plan(code: &Code, system: &System) -> Option<Draft> {
     let period = code.phases().len();
     let wanted: Vec<usize> =
         (0..system.lost.len()).filter(|&place| system.wanted.contains(system.lost[place])).collect();
@@ -141,7 +142,7 @@ impl Choice<'_> {
         }
     }
 
-    fn plan(&self, code: &Code, system: &System) -> DecodePlan {
+    fn plan(&self, code: &Code, system: &System) -> Draft {
         let advance = chunk_steps(code);
         let (roles, streams) = assign_streams(code, system);
         let slot = |block: usize, symbol: i32| {
@@ -159,7 +160,7 @@ impl Choice<'_> {
                 rows.push(XorRow { to, chained: false, from });
             }
         }
-        DecodePlan::from_rows(roles, advance, std::iter::once(rows))
+        Draft { roles, advance, rounds: vec![rows], cost: PlanCost::default() }
     }
 }
 

@@ -13,6 +13,7 @@ mod bits;
 mod chain;
 mod dense;
 mod direct;
+mod draft;
 mod emit;
 mod horizon;
 mod peel;
@@ -22,14 +23,15 @@ mod repair;
 mod solve;
 mod system;
 
+use std::iter::once;
+
 use thiserror::Error;
 
 use crate::block_set::BlockSet;
 use crate::code::Code;
-use crate::program::{Program, XorRow};
-use chain::chain;
+use crate::program::Program;
+use draft::Draft;
 pub use repair::{Reads, RepairPlan};
-use solve::{Keep, Solved, solve};
 use system::System;
 
 /// What a stream of a decode arena holds.
@@ -60,6 +62,8 @@ pub struct PlanCost {
     pub operands: usize,
     /// Symbols written: one store each.
     pub rows: usize,
+    /// Symbols of blocks that are read or written at least once.
+    pub lines: usize,
     /// Symbols that were found by elimination, not by peeling.
     pub inactive: usize,
     /// Steps after the group whose symbols the planner could use.
@@ -97,78 +101,11 @@ impl DecodePlan {
         let blocks = live.blocks();
         let mut lost = BlockSet::none(blocks);
         (0..code.profile().data()).filter(|&b| !live.contains(b)).for_each(|block| lost.insert(block));
-        Self::solve(code, live, &System::new(code, live, &lost)).map(Self::chained)
-    }
-
-    /// Finds all unknowns of the system, each row for itself.
-    fn solve(code: &Code, live: &BlockSet, system: &System) -> Result<Self, Unrecoverable> {
-        let profile = code.profile();
-        if live.len() < profile.data() {
-            return Err(Unrecoverable::TooFew { live: live.len(), data: profile.data() });
-        }
-        if system.lost.is_empty() {
-            return Ok(Self { roles: Vec::new(), programs: Vec::new(), cost: PlanCost::default() });
-        }
-        let chunk = chunk_steps(code);
-        look_aheads(code, system)
-            .find_map(|look_ahead| Self::with_look_ahead(code, system, chunk, look_ahead))
-            .ok_or(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() })
-    }
-
-    fn with_look_ahead(code: &Code, system: &System, chunk: usize, look_ahead: usize) -> Option<Self> {
-        let (roles, streams) = assign_streams(code, system);
-        let (per_step, horizon) = (system.lost.len(), chunk + look_ahead);
-        let mut known = vec![false; horizon * per_step];
-        let mut rounds: Vec<Solved> = Vec::new();
-        loop {
-            // Which symbols are needed may change with what is known, so it might never settle.
-            let keep = if rounds.len() < ROUNDS_MAX / 2 { Keep::Needed } else { Keep::All };
-            let solved = solve(system, &streams, chunk, &known, keep);
-            let (now, ahead) = solved.known.split_at(chunk * per_step);
-            if now.contains(&false) || rounds.len() == ROUNDS_MAX {
-                return None;
-            }
-            // What was solved ahead is known when the next chunk begins.
-            let mut next = ahead.to_vec();
-            next.resize(horizon * per_step, false);
-            let settled = next == known;
-            rounds.push(solved);
-            if settled {
-                break;
-            }
-            known = next;
-        }
-        let last = rounds.last()?;
-        let cost = PlanCost { inactive: last.inactive, look_ahead, ..PlanCost::default() };
-        let plan = Self::from_rows(roles, chunk, rounds.into_iter().map(|round| round.rows));
-        Some(Self { cost, ..plan })
-    }
-
-    /// A plan of groups of `advance` steps, one list of rows for each program.
-    fn from_rows(roles: Vec<Role>, advance: usize, rows: impl Iterator<Item = Vec<XorRow>>) -> Self {
-        let program = |rows| {
-            let prefetched = (0..roles.len()).collect();
-            let (streams, init) = (roles.len(), Vec::new());
-            let mut program = Program { streams, advance, groups: vec![rows], init, prefetched };
-            // A line that is written has to be in the cache as much as one that is read; unless nothing reads it again.
-            if program.is_feed_forward() {
-                program.prefetched.retain(|&stream| matches!(roles[stream], Role::Input(_)));
-            }
-            program
-        };
-        let programs = rows.map(program).collect();
-        Self { programs, roles, cost: PlanCost::default() }
-    }
-
-    /// The same plan with rows that continue the row before, once no row is left out any more.
-    fn chained(mut self) -> Self {
-        for program in &mut self.programs {
-            program.groups = std::mem::take(&mut program.groups).into_iter().map(chain).collect();
-        }
-        let rows = self.programs.last().map_or(&[][..], |last| &last.groups[0]);
-        self.cost.operands = rows.iter().map(|row| row.from.len()).sum();
-        self.cost.rows = rows.len();
-        self
+        let plan = |live: BlockSet| Ok(Draft::solve(code, &live, &System::new(code, &live, &lost))?.finish());
+        // With more parity the rows are shorter, with less there is less to read.
+        let plans = once(live.clone()).chain(with_fewer_parity(code, live)).map(plan);
+        let estimate = |plan: &Result<Self, _>| plan.as_ref().map_or(usize::MAX, |plan| plan.cost.estimate());
+        plans.min_by_key(estimate).expect("one at least")
     }
 
     /// What each stream of the arena holds. Empty if no block is lost.
@@ -215,52 +152,28 @@ impl DecodePlan {
     }
 }
 
-/// Streams for the live blocks that occur in any equation, and for the lost ones.
-fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Option<usize>>) {
-    let mut of_block = vec![None; code.profile().blocks()];
-    let mut roles = Vec::new();
-    let mut assign = |block: usize, role| {
-        of_block[block].get_or_insert_with(|| {
-            roles.push(role);
-            roles.len() - 1
-        });
-    };
-    let mut used: Vec<usize> =
-        system.phases.iter().flatten().flat_map(|equation| &equation.live).map(|term| term.block).collect();
-    used.sort_unstable();
-    used.dedup();
-    used.into_iter().for_each(|block| assign(block, Role::Input(block)));
-    for &block in &system.lost {
-        assign(block, if system.wanted.contains(block) { Role::Output(block) } else { Role::Scratch });
+impl PlanCost {
+    /// What a group takes, in units of what an operand takes in the first-level cache. A line of memory takes six times
+    /// as much on machines whose cores wait for memory, as most do.
+    fn estimate(&self) -> usize {
+        self.operands + self.rows + 6 * self.lines
     }
-    (roles, of_block)
 }
 
-/// Steps that one group solves: a stripe, or a few periods.
-fn chunk_steps(code: &Code) -> usize {
-    let period = code.phases().len();
-    if code.profile().stripe() > 1 { period } else { CHUNK_STEPS_MIN.next_multiple_of(period) }
+/// The live blocks without some of their parity, where there is more of it than the promise needs: as much as that,
+/// and a little more. Neighbours are kept, for between neighbours rows are shortest.
+fn with_fewer_parity(code: &Code, live: &BlockSet) -> impl Iterator<Item = BlockSet> {
+    let profile = code.profile();
+    let (data, parity): (Vec<usize>, Vec<usize>) = live.iter().partition(|&block| block < profile.data());
+    let needed = profile.threshold().saturating_sub(data.len());
+    let counts = [needed, needed + (needed / 4).max(2)].into_iter().filter(|count| *count < parity.len());
+    let kept: Vec<BlockSet> = counts
+        .filter_map(|count| {
+            let neighbours = parity.windows(count.max(1)).min_by_key(|run| run[run.len() - 1] - run[0])?;
+            let mut kept = BlockSet::none(live.blocks());
+            data.iter().chain(neighbours).for_each(|&block| kept.insert(block));
+            Some(kept)
+        })
+        .collect();
+    kept.into_iter()
 }
-
-/// The look-aheads to try, in steps: a longer one solves more patterns and costs more planning.
-fn look_aheads(code: &Code, system: &System) -> impl Iterator<Item = usize> + use<> {
-    let first = match code.profile().stripe() {
-        1 if code.is_chained() => LOOK_AHEAD_MIN,
-        1 => LOOK_AHEAD_MIN.max(2 * system.depth),
-        // Nothing outside a stripe says anything about it.
-        _ => 0,
-    };
-    // Wanted parity follows from the data: it makes no pattern harder.
-    let data_lost = system.lost.partition_point(|&block| block < code.profile().data()).max(1);
-    let chunk = chunk_steps(code);
-    let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
-    let fits = move |next: &usize| *next > 0 && data_lost * (chunk + next) <= unknowns_max;
-    // The first is tried whatever it costs.
-    std::iter::successors(Some(first), move |look_ahead| Some(2 * look_ahead).filter(fits))
-}
-
-const CHUNK_STEPS_MIN: usize = 32;
-const LOOK_AHEAD_MIN: usize = 48;
-const ROUNDS_MAX: usize = 16;
-/// Beyond this many unknowns no longer look-ahead is tried (unless few are lost).
-const UNKNOWNS_MAX: usize = 1 << 15;

@@ -2,58 +2,58 @@
 
 use std::collections::HashSet;
 
-use super::{DecodePlan, ROUNDS_MAX, Role};
-use crate::program::{Program, Slot};
+use super::Role;
+use super::draft::{Draft, ROUNDS_MAX};
+use crate::program::{Slot, XorRow};
 
 /// Drops all rows whose results reach no output.
-pub(super) fn prune(mut plan: DecodePlan) -> DecodePlan {
-    let Some(last) = plan.programs.len().checked_sub(1) else { return plan };
-    // What the groups from the last program on need of those before; grows until it is all.
+pub(super) fn prune(mut draft: Draft) -> Draft {
+    let Some(last) = draft.rounds.last() else { return draft };
+    // What the groups of the last round need of those before; grows until it is all.
     let mut later = HashSet::new();
     for _ in 0..ROUNDS_MAX {
-        let before = Pass::new(&plan, &plan.programs[last], &later).run().0;
+        let before = Pass::new(&draft, last, &later).run().0;
         if before == later {
             let mut keep = Vec::new();
-            for program in plan.programs.iter().rev() {
-                let (before, rows) = Pass::new(&plan, program, &later).run();
+            for rows in draft.rounds.iter().rev() {
+                let (before, kept) = Pass::new(&draft, rows, &later).run();
                 later = before;
-                keep.push(rows);
+                keep.push(kept);
             }
-            for (program, keep) in plan.programs.iter_mut().rev().zip(keep) {
+            for (rows, keep) in draft.rounds.iter_mut().rev().zip(keep) {
                 let mut keep = keep.into_iter();
-                program.groups[0].retain(|_| keep.next().expect("one flag for each row"));
+                rows.retain(|_| keep.next().expect("one flag for each row"));
             }
-            return plan;
+            return draft;
         }
         later = before;
     }
-    plan
+    draft
 }
 
 /// One group, walked backwards.
 struct Pass<'a> {
     roles: &'a [Role],
-    program: &'a Program,
+    rows: &'a [XorRow],
     /// Slots whose values are needed by what follows.
     needed: HashSet<Slot>,
 }
 
 impl<'a> Pass<'a> {
     /// `later` is what the next group needs, counted from its own first step.
-    fn new(plan: &'a DecodePlan, program: &'a Program, later: &HashSet<Slot>) -> Self {
-        let advance = i32::try_from(program.advance).expect("periods are short");
-        let outputs = plan.roles.iter().enumerate().filter(|(_, role)| matches!(role, Role::Output(_)));
+    fn new(draft: &'a Draft, rows: &'a [XorRow], later: &HashSet<Slot>) -> Self {
+        let advance = i32::try_from(draft.advance).expect("periods are short");
+        let outputs = draft.roles.iter().enumerate().filter(|(_, role)| matches!(role, Role::Output(_)));
         let outputs =
             outputs.flat_map(|(stream, _)| (0..advance).map(move |symbol| Slot::new(stream, symbol)));
         let later = later.iter().map(|slot| Slot { symbol: slot.symbol + advance, ..*slot });
-        Self { roles: &plan.roles, program, needed: outputs.chain(later).collect() }
+        Self { roles: &draft.roles, rows, needed: outputs.chain(later).collect() }
     }
 
     /// What is needed of the groups before, and which rows are.
     fn run(mut self) -> (HashSet<Slot>, Vec<bool>) {
-        let rows = &self.program.groups[0];
-        let mut keep = vec![false; rows.len()];
-        for (row, keep) in rows.iter().zip(&mut keep).rev() {
+        let mut keep = vec![false; self.rows.len()];
+        for (row, keep) in self.rows.iter().zip(&mut keep).rev() {
             *keep = self.needed.remove(&row.to);
             if *keep {
                 let is_computed = |slot: &&Slot| !matches!(self.roles[slot.stream as usize], Role::Input(_));

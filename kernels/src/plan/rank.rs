@@ -5,8 +5,8 @@
 //! It runs as a wave: a symbol set aside is found as soon as enough equations behind the front are complete, and
 //! from then on costs nothing, so rows stay a few words long however many blocks are lost.
 
+use super::draft::{chunk_steps, look_aheads};
 use super::system::System;
-use super::{chunk_steps, look_aheads};
 use crate::block_set::BlockSet;
 use crate::code::Code;
 

@@ -6,6 +6,7 @@
 
 use crate::block_set::BlockSet;
 use crate::code::Code;
+use crate::plan::draft::Draft;
 use crate::plan::prune::prune;
 use crate::plan::system::System;
 use crate::plan::{DecodePlan, Role, Unrecoverable, direct};
@@ -42,9 +43,9 @@ impl RepairPlan {
         let system = System::new(code, live, wanted);
         let plan = match direct::plan(code, &system) {
             Some(plan) => plan,
-            None => prune(DecodePlan::solve(code, live, &system)?),
+            None => prune(Draft::solve(code, live, &system)?),
         };
-        let plan = plan.chained();
+        let plan = plan.finish();
         Ok(Self { reads: reads(&plan), plan })
     }
 
