@@ -9,10 +9,10 @@ use thiserror::Error;
 use crate::block_set::BlockSet;
 use crate::code::{Code, Tap};
 use crate::exec::Bound;
-use crate::plan::rank::determines;
 use crate::plan::{DecodePlan, Unrecoverable};
 use crate::profile::Profile;
 use crate::program::Program;
+use crate::rank::RankTest;
 use crate::simd::Level;
 
 /// Encodes and decodes with one profile. Cheap to share: plans are cached behind a lock.
@@ -161,7 +161,7 @@ impl Codec {
     #[must_use]
     pub fn recoverable(&self, live: &BlockSet) -> Option<usize> {
         let spare = live.len().saturating_sub(self.profile().threshold());
-        determines(&self.code, live).then_some(spare)
+        RankTest::new(&self.code).determines(live).then_some(spare)
     }
 
     /// Bytes of each data block of a source of `source_bytes` bytes; the last ones may be shorter or empty.

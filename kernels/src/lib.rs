@@ -49,6 +49,7 @@ mod plan;
 mod prng;
 mod profile;
 mod program;
+mod rank;
 mod reconstruct;
 mod rfc5170;
 mod rfc5170_choice;
@@ -69,4 +70,5 @@ pub use profile::{
     RFC5170_SEED_MAX, TAPS_MAX, UNIT_MAX, WEIGHT_MAX,
 };
 pub use program::{Program, Slot, XorRow};
+pub use rank::{Minors, RankTest};
 pub use simd::{LEVEL_VARIABLE, Level, LevelError};

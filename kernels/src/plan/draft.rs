@@ -32,7 +32,8 @@ impl Draft {
             return Ok(Self { roles: Vec::new(), advance: 1, rounds: Vec::new(), cost: PlanCost::default() });
         }
         let chunk = chunk_steps(code);
-        look_aheads(code, system)
+        let data_lost = system.lost.partition_point(|&block| block < profile.data());
+        look_aheads(code, data_lost)
             .find_map(|look_ahead| Self::with_look_ahead(code, system, chunk, look_ahead))
             .ok_or(Unrecoverable::Dependent { live: live.len(), threshold: profile.threshold() })
     }
@@ -112,26 +113,30 @@ pub(super) fn assign_streams(code: &Code, system: &System) -> (Vec<Role>, Vec<Op
 }
 
 /// Steps that one group solves: a stripe, or a few periods.
-pub(super) fn chunk_steps(code: &Code) -> usize {
+pub(crate) fn chunk_steps(code: &Code) -> usize {
     let period = code.phases().len();
     if code.profile().stripe() > 1 { period } else { CHUNK_STEPS_MIN.next_multiple_of(period) }
 }
 
-/// The look-aheads to try, in steps: a longer one solves more patterns and costs more planning.
-pub(super) fn look_aheads(code: &Code, system: &System) -> impl Iterator<Item = usize> + use<> {
+/// The look-aheads to try, in steps: a longer one solves more patterns and costs more planning. Wanted parity follows
+/// from the data: it makes no pattern harder, and only lost data counts.
+fn look_aheads(code: &Code, data_lost: usize) -> impl Iterator<Item = usize> + use<> {
+    let (chunk, data_lost) = (chunk_steps(code), data_lost.max(1));
     let first = match code.profile().stripe() {
         1 if code.is_chained() => LOOK_AHEAD_MIN,
-        1 => LOOK_AHEAD_MIN.max(2 * system.depth),
+        1 => LOOK_AHEAD_MIN.max(2 * code.profile().depth()),
         // Nothing outside a stripe says anything about it.
         _ => 0,
     };
-    // Wanted parity follows from the data: it makes no pattern harder.
-    let data_lost = system.lost.partition_point(|&block| block < code.profile().data()).max(1);
-    let chunk = chunk_steps(code);
     let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
     let fits = move |next: &usize| *next > 0 && data_lost * (chunk + next) <= unknowns_max;
     // The first is tried whatever it costs.
     std::iter::successors(Some(first), move |look_ahead| Some(2 * look_ahead).filter(fits))
+}
+
+/// The longest look-ahead for so many lost data blocks.
+pub(crate) fn look_ahead_max(code: &Code, data_lost: usize) -> usize {
+    look_aheads(code, data_lost).last().expect("one at least")
 }
 
 /// The symbols that groups read and write, each counted from the group to which it belongs.

@@ -18,7 +18,6 @@ mod emit;
 mod horizon;
 mod peel;
 mod prune;
-pub(crate) mod rank;
 mod repair;
 mod solve;
 mod system;
@@ -31,6 +30,7 @@ use crate::block_set::BlockSet;
 use crate::code::Code;
 use crate::program::Program;
 use draft::Draft;
+pub(crate) use draft::{chunk_steps, look_ahead_max};
 pub use repair::{Reads, RepairPlan};
 use system::System;
 

@@ -28,36 +28,22 @@ pub(super) struct System {
     pub(super) wanted: BlockSet,
     /// Equations of each phase, in the accumulator's order.
     pub(super) phases: Vec<Vec<Equation>>,
-    /// The longest delay.
-    pub(super) depth: usize,
 }
 
 impl System {
     /// The equations in whatever of the `wanted` blocks is not in `live`, and in all lost data.
     pub(super) fn new(code: &Code, live: &BlockSet, wanted: &BlockSet) -> Self {
-        Self::with(code, live, wanted, &BlockSet::all(live.blocks()))
-    }
-
-    /// The equations in all lost data, without the symbols of live blocks, which do not matter to the rank.
-    pub(super) fn of_lost(code: &Code, live: &BlockSet) -> Self {
-        let mut lost = BlockSet::all(live.blocks());
-        live.iter().for_each(|block| lost.remove(block));
-        Self::with(code, live, &BlockSet::none(live.blocks()), &lost)
-    }
-
-    /// With the symbols of the blocks in `kept`.
-    fn with(code: &Code, live: &BlockSet, wanted: &BlockSet, kept: &BlockSet) -> Self {
         let profile = code.profile();
         let is_unknown =
             |block: &usize| !live.contains(*block) && (*block < profile.data() || wanted.contains(*block));
         let lost: Vec<usize> = (0..profile.blocks()).filter(is_unknown).collect();
-        let mut windows = Windows { code, live, kept, lost: &lost, open: Vec::new() };
+        let mut windows = Windows { code, live, lost: &lost, open: Vec::new() };
         if code.is_chained() {
             // What is open when phase 0 begins, was left open by the last phase, one step before.
             windows.phase(code.phases().len() - 1);
         }
         let phases = (0..code.phases().len()).map(|phase| windows.phase(phase)).collect();
-        Self { phases, depth: profile.depth(), lost, wanted: wanted.clone() }
+        Self { phases, lost, wanted: wanted.clone() }
     }
 }
 
@@ -66,7 +52,6 @@ impl System {
 struct Windows<'a> {
     code: &'a Code,
     live: &'a BlockSet,
-    kept: &'a BlockSet,
     lost: &'a [usize],
     /// Terms of the open window: taps, and the parity symbol that closed the window before.
     open: Vec<Term>,
@@ -84,13 +69,11 @@ impl Windows<'_> {
             }
             let back = |delay: usize| -i32::try_from(delay).expect("capped by DEPTH_MAX");
             let parity = Term { block: data + row.parity, symbol: back(row.back) };
-            let taps = row.taps.iter().filter(|tap| self.kept.contains(tap.block));
-            self.open.extend(taps.map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
+            self.open.extend(row.taps.iter().map(|tap| Term { block: tap.block, symbol: back(tap.delay) }));
             if self.live.contains(parity.block) || self.lost.binary_search(&parity.block).is_ok() {
-                let kept = self.kept.contains(parity.block).then_some(parity);
-                self.open.extend(kept);
+                self.open.push(parity);
                 equations.push(self.close());
-                self.open.extend(kept);
+                self.open.push(parity);
             }
         }
         equations
