@@ -29,6 +29,14 @@ pub enum Error {
     /// The shape is not one.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A file of certificates that cannot be read or written, or is none.
+    #[error("{}", path.display())]
+    Certificates {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The SIMD level asked for cannot be used.
     #[error(transparent)]
     Level(#[from] LevelError),
@@ -248,6 +256,7 @@ impl Error {
             Self::NoStore { .. }
             | Self::StoreTwice { .. }
             | Self::Profile(_)
+            | Self::Certificates { .. }
             | Self::Level(_)
             | Self::Id(_)
             | Self::Memory { .. }

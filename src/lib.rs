@@ -16,6 +16,7 @@
 
 mod backup;
 pub mod bench;
+pub mod certify;
 pub mod cli;
 mod decode;
 mod encode;

@@ -69,6 +69,10 @@ impl Stop {
         self.0.store(signal, Ordering::Relaxed);
     }
 
+    pub(crate) fn is_requested(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     /// # Errors
     /// [`Error::Stopped`] if a stop was asked for.
     pub(crate) fn check(&self) -> Result<(), Error> {

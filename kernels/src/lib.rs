@@ -39,12 +39,14 @@
 
 mod arena;
 mod block_set;
+pub mod certificate;
 mod choose;
 mod code;
 mod codec;
 mod encode;
 mod evidence;
 mod exec;
+mod losses;
 mod plan;
 mod prng;
 mod profile;
@@ -64,6 +66,7 @@ pub use codec::{BlockError, Codec};
 pub use encode::StreamEncoder;
 pub use evidence::Evidence;
 pub use exec::{Bound, Part, Stores};
+pub use losses::Losses;
 pub use plan::{DecodePlan, PlanCost, Reads, RepairPlan, Role, Unrecoverable};
 pub use profile::{
     BLOCKS_MAX, Construction, DEPTH_MAX, FRAME_STEPS_MULTIPLE, GROUP_MAX, Profile, ProfileError,

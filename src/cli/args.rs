@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanner_kernels::CodeChoice;
 
 use super::bench_args::BenchArgs;
+use super::certify::CertifyArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -49,6 +50,8 @@ pub(super) enum Command {
     Verify(FindArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
     Repair(RepairArgs),
+    /// Try what codes survive, and write down what came of it: the certificates that promises rest on
+    Certify(CertifyArgs),
     /// Measure what this machine can do, and what tanner makes of it
     Bench(BenchArgs),
 }

@@ -5,6 +5,7 @@ mod args;
 mod bench;
 mod bench_args;
 mod bench_words;
+mod certify;
 mod commands;
 mod output;
 mod repair;
@@ -89,6 +90,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
+        Command::Certify(args) => ("certify", certify::certify(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };
     drop(ticker);

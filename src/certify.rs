@@ -1,0 +1,401 @@
+//! Making certificates: trying losses of a code by the million, and writing down what came of it.
+//!
+//! Every run goes on where the one before stopped: random losses are numbered, so those that were tried are known by
+//! their number, and a kind of loss that is tried as a whole is written down once all of it was.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use rayon::prelude::*;
+use tanner_kernels::certificate::{HEADER, Method, Trial};
+use tanner_kernels::{BlockSet, Code, Construction, Losses, Minors, Profile, RankTest};
+
+use crate::error::Error;
+use crate::resources::Stop;
+
+/// What to try of one code.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Random losses of each kind that has more than [`ALL_MAX`].
+    pub samples: u64,
+    /// Climbs towards the worst loss.
+    pub climbs: u64,
+}
+
+/// A file of certificates.
+pub struct Certificates {
+    path: PathBuf,
+    trials: Vec<Trial>,
+}
+
+impl Certificates {
+    /// Opens a file of certificates; one that does not exist is empty.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no such file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HEADER.to_owned(),
+            text => {
+                text.map_err(|source| Error::Certificates { path: path.to_owned(), source: source.into() })?
+            }
+        };
+        let trials = text.lines().skip(1).map(str::parse).collect::<Result<_, _>>();
+        let trials = trials
+            .map_err(|source| Error::Certificates { path: path.to_owned(), source: Box::new(source) })?;
+        Ok(Self { path: path.to_owned(), trials })
+    }
+
+    /// What is in the file.
+    #[must_use]
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// Tries losses of the profile's code and writes each kind down as soon as it is done; `tell` hears of it.
+    ///
+    /// # Errors
+    /// If the file cannot be written, or the run was stopped.
+    pub fn add(
+        &mut self,
+        profile: &Profile,
+        effort: Effort,
+        stop: &Stop,
+        tell: impl Fn(&Trial),
+    ) -> Result<(), Error> {
+        let code = Code::new(*profile);
+        if let Some(minors) = Minors::new(&code) {
+            if !self.trials.iter().any(|trial| trial.covers(profile)) {
+                let trial = all_minors(&minors, profile);
+                tell(&trial);
+                self.put(trial)?;
+            }
+            return Ok(());
+        }
+        let least = profile.data();
+        for left in (least..=least.max(profile.threshold())).rev() {
+            for data_lost in 1..=profile.data() {
+                let Some(losses) = Losses::new(profile, left, data_lost) else { continue };
+                self.kind(&code, left, losses, effort.samples, stop, &tell)?;
+            }
+        }
+        let climbs = Trial { method: Method::Climb, ..empty(profile, least + 1, 0) };
+        if effort.climbs > 0 && !self.trials.iter().any(|trial| trial.is_same(&climbs)) {
+            let trial = climb(&code, effort.climbs);
+            tell(&trial);
+            self.put(trial)?;
+        }
+        Ok(())
+    }
+
+    /// Tries one kind of losses.
+    fn kind(
+        &mut self,
+        code: &Code,
+        left: usize,
+        losses: Losses,
+        samples: u64,
+        stop: &Stop,
+        tell: &impl Fn(&Trial),
+    ) -> Result<(), Error> {
+        // Below the promise, where many fail, fewer tell as much.
+        let promised = left >= code.profile().threshold();
+        let samples = if promised { samples } else { samples.min(SAMPLES_MAX_UNPROMISED) };
+        let all = losses.count().filter(|&count| count <= samples || promised && count <= ALL_MAX);
+        let method = if all.is_some() { Method::All } else { Method::Sample };
+        let new = Trial { method, ..empty(code.profile(), left, losses.data_lost()) };
+        let mut trial = self.trials.iter().find(|trial| trial.is_same(&new)).cloned().unwrap_or(new);
+        let wanted = all.unwrap_or(samples);
+        while trial.tried < wanted {
+            stop.check()?;
+            let next = trial.tried..wanted.min(trial.tried + if all.is_some() { wanted } else { PIECE });
+            let live = |index| match method {
+                Method::All => losses.nth(index),
+                _ => losses.sample(SEED, index),
+            };
+            let began = Instant::now();
+            let (failed, worst) = failures(code, next.clone(), live, stop);
+            stop.check()?;
+            let seconds = began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64;
+            trial.tried = next.end;
+            trial.failed += failed;
+            trial.seconds += seconds.round() as u64;
+            if trial.worst.is_empty() {
+                trial.worst = worst;
+            }
+            tell(&trial);
+            self.put(trial.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Writes a trial down in the place of the one it continues.
+    fn put(&mut self, trial: Trial) -> Result<(), Error> {
+        self.trials.retain(|other| !other.is_same(&trial));
+        self.trials.push(trial);
+        self.trials.sort_by_key(|trial| {
+            let Trial { data, parity, construction, left, method, data_lost, .. } = trial;
+            (
+                method_order(*method),
+                *data,
+                *parity,
+                format!("{construction:?}"),
+                std::cmp::Reverse(*left),
+                *data_lost,
+            )
+        });
+        let lines = self.trials.iter().map(|trial| format!("{trial}\n"));
+        let text = std::iter::once(format!("{HEADER}\n")).chain(lines).collect::<String>();
+        let write = || -> std::io::Result<()> {
+            let directory = self.path.parent().filter(|path| !path.as_os_str().is_empty());
+            let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+            std::io::Write::write_all(&mut file, text.as_bytes())?;
+            file.persist(&self.path)?;
+            Ok(())
+        };
+        write().map_err(|source| Error::Certificates { path: self.path.clone(), source: source.into() })
+    }
+}
+
+/// Minors first: they are one line each.
+fn method_order(method: Method) -> usize {
+    usize::from(method != Method::Minors)
+}
+
+fn empty(profile: &Profile, left: usize, data_lost: usize) -> Trial {
+    Trial {
+        data: profile.data(),
+        parity: profile.parity(),
+        construction: profile.construction(),
+        left,
+        method: Method::All,
+        data_lost,
+        tried: 0,
+        failed: 0,
+        seconds: 0,
+        worst: Vec::new(),
+    }
+}
+
+fn all_minors(minors: &Minors, profile: &Profile) -> Trial {
+    let began = Instant::now();
+    // The loss of no data block is one more.
+    let mut trial = Trial { method: Method::Minors, tried: 1, ..empty(profile, profile.data(), 0) };
+    let found: Vec<_> = (0..profile.data()).into_par_iter().map(|first| minors.with_first(first)).collect();
+    let code = Code::new(*profile);
+    for found in found {
+        trial.tried += found.tried;
+        for (lost, used) in found.zero {
+            let unused = (0..profile.parity()).filter(|row| !used.contains(row));
+            let lost: Vec<usize> = lost.into_iter().chain(unused.map(|row| profile.data() + row)).collect();
+            // Zero modulo the polynomial may still be another than zero.
+            if !RankTest::new(&code).determines(&without(profile, &lost)) {
+                trial.failed += 1;
+                trial.worst = lost;
+            }
+        }
+    }
+    trial.seconds = (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64;
+    trial
+}
+
+/// How many of the numbered losses are not determined, and the blocks of the first of them.
+fn failures(
+    code: &Code,
+    indices: std::ops::Range<u64>,
+    live: impl Fn(u64) -> BlockSet + Sync,
+    stop: &Stop,
+) -> (u64, Vec<usize>) {
+    let (failed, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
+    let rank = || RankTest::new(code).with_look_ahead(LOOK_AHEAD_MAX);
+    let starts = indices.clone().step_by(SHARE).collect::<Vec<u64>>();
+    starts.into_par_iter().for_each_init(rank, |rank, start| {
+        for index in start..indices.end.min(start + SHARE as u64) {
+            if !stop.is_requested() && !rank.determines(&live(index)) {
+                failed.fetch_add(1, Ordering::Relaxed);
+                first.fetch_min(index, Ordering::Relaxed);
+            }
+        }
+    });
+    let first = first.into_inner();
+    let worst = if first < u64::MAX { lost(&live(first)) } else { Vec::new() };
+    (failed.into_inner(), worst)
+}
+
+/// Climbs towards losses that leave as many symbols open as can be found with k blocks left, by exchanging one block
+/// at a time; then gives one block back in every way.
+fn climb(code: &Code, climbs: u64) -> Trial {
+    let profile = code.profile();
+    let began = Instant::now();
+    let most = profile.parity().min(profile.data());
+    let one = |climb: u64| {
+        let mut rank = RankTest::new(code).with_look_ahead(LOOK_AHEAD_CLIMB);
+        let mut draw = Draw(SEED ^ climb.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        // Few lost data blocks have least equations to spare.
+        let data_lost = 2 + draw.below(8.min(most.max(2) - 1));
+        let losses = Losses::new(profile, profile.data(), data_lost.min(most)).expect("at most m");
+        let mut live = losses.sample(SEED, climb);
+        let mut open = rank.undetermined(&live);
+        for _ in 0..CLIMB_STEPS {
+            let (inside, outside): (Vec<usize>, Vec<usize>) =
+                (0..profile.blocks()).partition(|&block| live.contains(block));
+            let (out, back) = (inside[draw.below(inside.len())], outside[draw.below(outside.len())]);
+            let mut next = live.clone();
+            next.remove(out);
+            next.insert(back);
+            let lost_data = (0..profile.data()).filter(|&block| !next.contains(block)).count();
+            if lost_data == 0 {
+                continue;
+            }
+            let now = rank.undetermined(&next);
+            if now >= open {
+                (live, open) = (next, now);
+            }
+        }
+        let mut rank = RankTest::new(code).with_look_ahead(LOOK_AHEAD_MAX);
+        let given_back = lost(&live).into_iter().map(|block| {
+            let mut more = live.clone();
+            more.insert(block);
+            more
+        });
+        let given_back: Vec<BlockSet> = given_back.collect();
+        let failing: Vec<&BlockSet> = given_back.iter().filter(|live| !rank.determines(live)).collect();
+        let worst = failing.first().map_or_else(|| lost(&given_back[0]), |live| lost(live));
+        (open, given_back.len() as u64, failing.len() as u64, worst)
+    };
+    let mut found: Vec<_> = (0..climbs).into_par_iter().map(one).collect();
+    // Those that fail first, then those that left most open.
+    found.sort_by_key(|&(open, _, failed, _)| std::cmp::Reverse((failed, open)));
+    Trial {
+        method: Method::Climb,
+        tried: found.iter().map(|found| found.1).sum(),
+        failed: found.iter().map(|found| found.2).sum(),
+        seconds: (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64,
+        worst: found.into_iter().next().map_or_else(Vec::new, |found| found.3),
+        ..empty(profile, profile.data() + 1, 0)
+    }
+}
+
+/// Repeats up to `samples` of the losses of a trial, drawn with `seed`; what does not agree is said.
+///
+/// # Errors
+/// What the trial claims and the repetition does not find.
+pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
+    let Trial { data, parity, construction, .. } = *trial;
+    let profile = Profile::new(data as u64, parity as u64, construction, 64, FRAME_STEPS)
+        .map_err(|error| error.to_string())?;
+    let code = Code::new(profile);
+    let mut rank = RankTest::new(&code).with_look_ahead(LOOK_AHEAD_MAX);
+    if trial.failed > trial.tried {
+        return Err(format!("{} of {} failed", trial.failed, trial.tried));
+    }
+    if !trial.worst.is_empty() {
+        let live = without(&profile, &trial.worst);
+        if live.len() != trial.left || rank.determines(&live) != (trial.failed == 0) {
+            return Err(format!("the worst loss {:?} is not what it is said to be", trial.worst));
+        }
+    } else if trial.failed > 0 {
+        return Err("losses failed and none is named".to_owned());
+    }
+    let mut draw = Draw(seed);
+    let kinds: Vec<Losses> = match trial.method {
+        Method::Climb => return Ok(()),
+        Method::Minors => (0..=data).filter_map(|lost| Losses::new(&profile, trial.left, lost)).collect(),
+        Method::All | Method::Sample => {
+            Losses::new(&profile, trial.left, trial.data_lost).into_iter().collect()
+        }
+    };
+    let all = kinds.iter().try_fold(0_u64, |all, losses| all.checked_add(losses.count()?));
+    if trial.is_complete() && all != Some(trial.tried) {
+        return Err(format!("{} losses were tried of {all:?}", trial.tried));
+    }
+    if kinds.is_empty() {
+        return Err("there is no such loss".to_owned());
+    }
+    let repeat_all = trial.is_complete() && trial.tried <= samples;
+    let mut failed = 0;
+    let repeated = if repeat_all { trial.tried } else { samples.min(trial.tried) };
+    for round in 0..repeated {
+        let live = if repeat_all {
+            let mut index = round;
+            let of_kind = kinds.iter().find(|losses| {
+                let count = losses.count().expect("counted");
+                let found = index < count;
+                index -= if found { 0 } else { count };
+                found
+            });
+            of_kind.expect("counted").nth(index)
+        } else if trial.method == Method::Sample {
+            kinds[0].sample(SEED, draw.next() % trial.tried)
+        } else {
+            kinds[draw.below(kinds.len())].sample(seed, round)
+        };
+        failed += u64::from(!rank.determines(&live));
+    }
+    let expected = trial.failed as f64 / trial.tried as f64 * repeated as f64;
+    let far = (failed as f64 - expected).abs() > 6.0 * expected.max(1.0).sqrt();
+    let exactly = repeat_all && failed != trial.failed;
+    if exactly || far || trial.failed == 0 && failed > 0 {
+        return Err(format!(
+            "{failed} of {repeated} losses failed, where {} of {} did",
+            trial.failed, trial.tried
+        ));
+    }
+    Ok(())
+}
+
+fn lost(live: &BlockSet) -> Vec<usize> {
+    (0..live.blocks()).filter(|&block| !live.contains(block)).collect()
+}
+
+fn without(profile: &Profile, lost: &[usize]) -> BlockSet {
+    let mut live = BlockSet::all(profile.blocks());
+    lost.iter().filter(|&&block| block < profile.blocks()).for_each(|&block| live.remove(block));
+    live
+}
+
+/// Knuth's multiplicative generator: enough to choose what to look at.
+struct Draw(u64);
+
+impl Draw {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 32
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        ((self.next() * bound as u64) >> 32) as usize
+    }
+}
+
+/// The code that is tried for a shape: the one that is chosen for it, or the shift code with the least prime.
+///
+/// # Errors
+/// If there is none.
+pub fn profile(data: u64, parity: u64, shift: bool) -> Result<Profile, Error> {
+    let refused = |source| Error::Profile(source);
+    if !shift {
+        return Profile::for_source(data, parity, 1 << 40).map_err(refused);
+    }
+    let least = data.max(parity).max(2);
+    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
+    let modulus = (least..).find(|&n| is_prime(n)).and_then(|prime| u32::try_from(prime).ok());
+    let construction = Construction::Shift { modulus: modulus.unwrap_or(u32::MAX) };
+    Profile::new(data, parity, construction, 64, FRAME_STEPS).map_err(refused)
+}
+
+/// Kinds of losses with no more than this many are tried as a whole.
+pub const ALL_MAX: u64 = 1_000_000;
+const SAMPLES_MAX_UNPROMISED: u64 = 10_000;
+/// Random losses between two lines written down.
+const PIECE: u64 = 1 << 20;
+/// Losses that a thread takes at a time.
+const SHARE: usize = 256;
+const SEED: u64 = 1;
+/// Steps: whatever is found with more is counted as lost.
+const LOOK_AHEAD_MAX: usize = 160;
+const LOOK_AHEAD_CLIMB: usize = 48;
+const CLIMB_STEPS: usize = 400;
+/// Any number: certificates hold for every length.
+const FRAME_STEPS: u32 = 65_536;
