@@ -8,7 +8,7 @@ use blake3::Hasher;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{ObjectName, Transport, TransportError};
+use tanner_transports::{ObjectName, Target, Transport, TransportError};
 use tokio::runtime::Handle;
 
 use crate::error::Error;
@@ -56,7 +56,7 @@ pub struct Damage {
 /// What is wrong with a copy of a block.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DamageKind {
-    /// No store has it.
+    /// It is not there.
     Missing,
     /// Its length is wrong.
     Length {
@@ -69,6 +69,23 @@ pub enum DamageKind {
     Hash,
     /// It cannot be read.
     Unreadable(String),
+}
+
+impl DamageKind {
+    /// Whether the copy is known to be wrong. One that cannot be read may be right.
+    pub(crate) fn is_wrong(&self) -> bool {
+        matches!(self, Self::Hash | Self::Length { .. })
+    }
+}
+
+impl From<TransportError> for DamageKind {
+    fn from(error: TransportError) -> Self {
+        match error {
+            TransportError::Missing { at } if at.name.is_some() => Self::Missing,
+            // `Truncated`, too: it says where the reading ended, not what the store has.
+            error => Self::Unreadable(chain(&error)),
+        }
+    }
 }
 
 impl fmt::Display for Damage {
@@ -184,6 +201,11 @@ impl Found {
         Ok(None)
     }
 
+    /// Reads the copy of a block that one store has, and says what is wrong with it. Its pieces are good only if
+    /// nothing is.
+    ///
+    /// # Errors
+    /// What `sink` fails with.
     pub(crate) fn fetch_from(
         &self,
         block: usize,
@@ -195,22 +217,20 @@ impl Found {
         let name = block_name(self.manifest.id, block);
         let wanted = self.manifest.geometry.block_bytes(block);
         let opened = io.block_on(async {
-            let got = transport.stat(&name).await?.length;
-            Ok(if got == wanted { Ok(transport.get(&name, 0..wanted).await?) } else { Err(got) })
+            match transport.stat(&name).await?.length {
+                got if got == wanted => Ok(transport.get(&name, 0..wanted).await?),
+                got => Err(DamageKind::Length { wanted, got }),
+            }
         });
         let mut pieces = match opened {
-            Ok(Ok(pieces)) => pieces,
-            Ok(Err(got)) => return Ok(Some(DamageKind::Length { wanted, got })),
-            Err(error) => return Ok(Some(DamageKind::Unreadable(chain::<TransportError>(&error)))),
+            Ok(pieces) => pieces,
+            Err(kind) => return Ok(Some(kind)),
         };
         let (mut hasher, mut offset) = (Hasher::new(), 0);
         while let Some(piece) = io.block_on(pieces.next()) {
             let piece = match piece {
                 Ok(piece) => piece,
-                Err(TransportError::Truncated { got, .. }) => {
-                    return Ok(Some(DamageKind::Length { wanted, got }));
-                }
-                Err(error) => return Ok(Some(DamageKind::Unreadable(chain(&error)))),
+                Err(error) => return Ok(Some(DamageKind::from(error))),
             };
             if piece.len() as u64 > wanted - offset {
                 return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
@@ -219,8 +239,11 @@ impl Found {
             sink(offset, &piece)?;
             offset += piece.len() as u64;
         }
-        let good = offset == wanted && hasher.finalize() == self.manifest.hashes[block];
-        Ok((!good).then_some(DamageKind::Hash))
+        if offset < wanted {
+            let at = Target::object(self.stores[store].url(), &name);
+            return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
+        }
+        Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
     }
 }
 

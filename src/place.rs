@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
 use crate::backup::{CHUNKS_QUEUED, Writer, write_block};
-use crate::fetch::{Damage, DamageKind, Found, Trouble, chain};
+use crate::fetch::{Damage, Found, Trouble, chain};
 use crate::rebuild::Sink;
 use crate::repair::Repair;
 use crate::store::block_name;
@@ -27,7 +27,7 @@ pub(crate) struct Jobs {
 
 /// Copies whose bytes are known to be wrong, by block, with the store.
 pub(crate) fn wrong_copies(found: &Found, damages: &[Damage]) -> Vec<(usize, usize)> {
-    let wrong = damages.iter().filter(|d| matches!(d.kind, DamageKind::Hash | DamageKind::Length { .. }));
+    let wrong = damages.iter().filter(|damage| damage.kind.is_wrong());
     wrong.filter_map(|damage| Some((damage.block, place_of(found, damage)?))).collect()
 }
 

@@ -1,9 +1,12 @@
 //! Repair: what is lost or damaged is rebuilt from the rest, checked, and put in its place.
 //!
 //! A rebuilt block is written beside what it replaces, as an object that nobody sees. Only when its hash is the
-//! manifest's, a damaged object in its way is deleted, and then the block gets its name. A crash in between leaves the
-//! block missing where it was damaged, which is no worse: nothing that anybody could use is ever touched, so what
-//! could be restored before can be restored at every moment.
+//! manifest's, a damaged object in its way is read once more and deleted if it is still wrong, and then the block gets
+//! its name. A crash in between leaves the block missing where it was damaged, which is no worse: nothing that anybody
+//! could use is ever touched, so what could be restored before can be restored at every moment.
+//!
+//! Repairs may run at the same time. One may delete what another put since it looked, but it has a good copy of its own
+//! by then: before its delete, ready to be named in that place or already named in another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +18,7 @@ use tokio::runtime::Handle;
 
 use crate::backup::{Writer, abandon, put_and_read_back};
 use crate::error::Error;
-use crate::fetch::{Damage, Found, Trouble, chain, read_manifest};
+use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, read_manifest};
 use crate::manifest::{Manifest, ManifestError};
 use crate::parallel::blocking;
 use crate::place::{Jobs, wrong_copies};
@@ -45,6 +48,8 @@ pub struct RepairReport {
     pub damages: Vec<Damage>,
     /// Blocks that were rebuilt, or would be, and the stores' URLs.
     pub rebuilt: Vec<(usize, String)>,
+    /// Copies that were to be replaced or removed and are right by now, with the stores' URLs. They stay.
+    pub sound: Vec<(usize, String)>,
     /// Stores that got the manifest, or would.
     pub manifests: Vec<String>,
     /// What could not be stored.
@@ -158,6 +163,7 @@ impl Repair {
         RepairReport {
             damages: health.damages.clone(),
             rebuilt: Vec::new(),
+            sound: Vec::new(),
             manifests: Vec::new(),
             failed: Vec::new(),
             health: health.clone(),
@@ -189,26 +195,32 @@ impl Repair {
 
     /// Gives the blocks their names, then the stores their manifests, and looks at what that makes of the backup.
     async fn publish(&mut self, report: &mut RepairReport, jobs: Jobs) {
-        let (mut held, id) = (report.health.held.clone(), self.found.manifest.id);
+        let mut held = report.health.held.clone();
         let wrong = wrong_copies(&self.found, &report.damages);
         let mut removed = Vec::new();
         for (index, writer) in jobs.writers {
             let (block, store) = jobs.blocks[index];
+            let copy = (block, self.found.stores[store].url().to_owned());
             match self.replace(block, store, writer, wrong.contains(&(block, store))).await {
-                Ok(()) => {
+                Ok(is_new) => {
                     held[store].insert(block);
-                    report.rebuilt.push((block, self.found.stores[store].url().to_owned()));
+                    if is_new { report.rebuilt.push(copy) } else { report.sound.push(copy) }
                 }
-                Err(error) => report.failed.push(self.trouble(store, chain(&error))),
+                Err(what) => report.failed.push(self.trouble(store, what)),
             }
         }
         // A damaged copy where no block may be put is of no use once there is a good one elsewhere.
         for (block, store) in wrong {
-            if !held[store].contains(block) && held.iter().any(|held| held.contains(block)) {
-                match self.found.stores[store].transport.delete(&block_name(id, block)).await {
-                    Ok(()) => removed.push((block, store)),
-                    Err(error) => report.failed.push(self.trouble(store, chain(&error))),
+            if held[store].contains(block) || !held.iter().any(|held| held.contains(block)) {
+                continue;
+            }
+            match self.remove_wrong(block, store).await {
+                Ok(true) => removed.push((block, store)),
+                Ok(false) => {
+                    held[store].insert(block);
+                    report.sound.push((block, self.found.stores[store].url().to_owned()));
                 }
+                Err(what) => report.failed.push(self.trouble(store, what)),
             }
         }
         for store in 0..self.found.stores.len() {
@@ -223,27 +235,58 @@ impl Repair {
         }
         let place = |url: &String| self.found.stores.iter().position(|store| store.url() == url);
         let is_mended = |damage: &Damage| match damage.store.as_ref().and_then(place) {
-            Some(store) => held[store].contains(damage.block) || removed.contains(&(damage.block, store)),
-            None => held.iter().any(|held| held.contains(damage.block)),
+            Some(store) if damage.kind != DamageKind::Missing => {
+                held[store].contains(damage.block) || removed.contains(&(damage.block, store))
+            }
+            _ => held.iter().any(|held| held.contains(damage.block)),
         };
         let left = report.damages.iter().filter(|damage| !is_mended(damage)).cloned().collect();
         report.health = Health::of(&self.found, held.clone(), left);
         report.has_manifest.clone_from(&self.found.has_manifest);
     }
 
+    /// Gives a rebuilt block its name, unless a copy that is right by now has it; whether it got it.
     async fn replace(
         &self,
         block: usize,
         store: usize,
         writer: Writer,
         is_damaged: bool,
-    ) -> Result<(), TransportError> {
-        let put = writer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
-        if is_damaged {
-            let name = block_name(self.found.manifest.id, block);
-            self.found.stores[store].transport.delete(&name).await?;
+    ) -> Result<bool, String> {
+        let put = writer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let put = put.map_err(|error| chain(&error))?;
+        if is_damaged && !self.remove_wrong(block, store).await? {
+            // What may be left is not visible, and swept later.
+            let _ = put.abandon().await;
+            return Ok(false);
         }
-        put.commit().await
+        match put.commit().await {
+            Ok(()) => Ok(true),
+            Err(TransportError::Exists { .. }) if self.look_again(block, store).await.is_none() => Ok(false),
+            Err(error) => Err(chain(&error)),
+        }
+    }
+
+    /// Deletes a copy if it is still wrong; whether it is gone. If not, it is right by now: another repair was faster,
+    /// or the first reading was bad.
+    async fn remove_wrong(&self, block: usize, store: usize) -> Result<bool, String> {
+        let kind = match self.look_again(block, store).await {
+            None => return Ok(false),
+            Some(DamageKind::Missing) => return Ok(true),
+            Some(kind) => kind,
+        };
+        let (store, name) = (&self.found.stores[store], block_name(self.found.manifest.id, block));
+        if !kind.is_wrong() {
+            return Err(Damage { block, store: Some(store.url().to_owned()), kind }.to_string());
+        }
+        store.transport.delete(&name).await.map(|()| true).map_err(|error| chain(&error))
+    }
+
+    /// What is wrong with a copy of a block now.
+    async fn look_again(&self, block: usize, store: usize) -> Option<DamageKind> {
+        let (found, io) = (self.found.clone(), Handle::current());
+        let looked = blocking(move || found.fetch_from(block, store, &io, &mut |_, _| Ok(()))).await;
+        looked.expect("only the sink fails, and it takes everything")
     }
 
     /// Whether a manifest had to be put.

@@ -6,7 +6,7 @@ use tanner_kernels::BlockSet;
 use tokio::runtime::Handle;
 
 use crate::error::Error;
-use crate::fetch::{Damage, DamageKind, Found, chain};
+use crate::fetch::{Damage, DamageKind, Found};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::Stop;
@@ -99,7 +99,7 @@ pub(crate) async fn glance(found: &Found) -> Health {
             let kind = match store.transport.stat(&block_name(found.manifest.id, block)).await {
                 Ok(meta) if meta.length == wanted => continue,
                 Ok(meta) => DamageKind::Length { wanted, got: meta.length },
-                Err(error) => DamageKind::Unreadable(chain(&error)),
+                Err(error) => error.into(),
             };
             held.remove(block);
             damages.push(Damage { block, store: Some(store.url().to_owned()), kind });

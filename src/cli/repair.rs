@@ -43,6 +43,7 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
     let failed = report.failed.iter().map(|trouble| json!({ "store": trouble.store, "error": trouble.what }));
     summary["blocks_found_damaged"] = json!(blocks_of(&report.damages));
     summary["blocks_rebuilt"] = json!(rebuilt);
+    summary["blocks_sound"] = json!(report.sound.iter().map(|(block, _)| block).collect::<Vec<_>>());
     summary["manifests_written"] = json!(report.manifests);
     summary["failed_stores"] = json!(failed.collect::<Vec<_>>());
     summary["dry_run"] = json!(args.dry_run);
@@ -57,6 +58,10 @@ fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) 
     for (block, store) in &report.rebuilt {
         output.say(&format!("block {block} {would}rebuilt in {store}"));
         output.message("event", json!({ "event": event, "block": block, "store": store }));
+    }
+    for (block, store) in &report.sound {
+        output.say(&format!("block {block} in {store} is right by now: it stays"));
+        output.message("event", json!({ "event": "sound", "block": block, "store": store }));
     }
     for store in &report.manifests {
         output.say(&format!("the manifest {would}written to {store}"));

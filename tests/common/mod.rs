@@ -1,4 +1,8 @@
-//! A store for tests that takes blocks and keeps none, or never gets round to it.
+//! A store for tests that takes blocks and keeps none, or never gets round to it; and what tests share besides.
+#![allow(dead_code, reason = "each test binary uses some of it")]
+
+pub(crate) mod meddled;
+pub(crate) mod stored;
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -11,7 +15,6 @@ use tanner_transports::{
 
 /// What becomes of blocks; manifests are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(dead_code, reason = "each test binary uses one")]
 pub(crate) enum Blocks {
     Discarded,
     Hanging,
