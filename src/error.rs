@@ -138,6 +138,16 @@ pub enum Error {
         /// What is wrong with those that could not be used.
         damages: Vec<Damage>,
     },
+    /// All blocks verified, twice, and still the lost ones could not be rebuilt from them.
+    #[error(
+        "backup {id} was not repaired, nothing was changed: all that was used had verified, and yet {what}"
+    )]
+    NotRebuilt {
+        /// The id.
+        id: BackupId,
+        /// What gave it away.
+        what: String,
+    },
     /// All blocks verified and still the whole does not match its hash.
     #[error("the restored bytes of {what} do not match their hash: nothing was written")]
     WrongHash {
@@ -270,7 +280,10 @@ impl Error {
             | Self::NotBenchOutput { .. }
             | Self::NothingInCommon { .. }
             | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
-            Self::NotRecoverable { .. } | Self::NoManifest { .. } | Self::WrongHash { .. } => 5,
+            Self::NotRecoverable { .. }
+            | Self::NoManifest { .. }
+            | Self::NotRebuilt { .. }
+            | Self::WrongHash { .. } => 5,
             Self::Quorum { .. } => 6,
             Self::SourceChanged { .. } => 7,
             Self::NoSuchBackup { .. }

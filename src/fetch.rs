@@ -172,6 +172,11 @@ impl Found {
         live
     }
 
+    /// Something wrong with a store's copy of a block.
+    pub(crate) fn damage(&self, block: usize, store: usize, kind: DamageKind) -> Damage {
+        Damage { block, store: Some(self.stores[store].url().to_owned()), kind }
+    }
+
     /// Reads a block from the first store that has it right, and hands its pieces to `sink` as they come; they are
     /// good only if this returns a store. What is wrong with other copies goes to `damages`.
     ///
@@ -190,9 +195,7 @@ impl Found {
             tried = true;
             match self.fetch_from(block, store, io, &mut sink)? {
                 None => return Ok(Some(store)),
-                Some(kind) => {
-                    damages.push(Damage { block, store: Some(self.stores[store].url().to_owned()), kind });
-                }
+                Some(kind) => damages.push(self.damage(block, store, kind)),
             }
         }
         if !tried {

@@ -19,8 +19,10 @@ pub(crate) struct Jobs {
     /// Where the bytes of each copy go, and who puts them; by its place in `blocks`. None with a dry run.
     pub(crate) sinks: Vec<Sink>,
     pub(crate) writers: Vec<(usize, Writer)>,
-    /// What could not be placed.
+    /// Stores that refused a copy.
     pub(crate) failed: Vec<Trouble>,
+    /// Blocks that no store takes.
+    pub(crate) unplaced: Vec<usize>,
     /// How many blocks each store has; none if it gets no more.
     counts: Vec<Option<usize>>,
 }
@@ -51,8 +53,7 @@ impl Jobs {
             let taken: Vec<usize> = taken.filter_map(|damage| place_of(&repair.found, damage)).collect();
             while !opened {
                 let Some(store) = jobs.emptiest(&taken) else {
-                    let what = format!("no store takes block {block}");
-                    jobs.failed.push(Trouble { store: String::new(), what });
+                    jobs.unplaced.push(block);
                     break;
                 };
                 opened = jobs.open(repair, block, store).await;

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use crate::decode::{DecodePass, Ends, Failure, Output, outputs};
 use crate::encode::hand_over;
 use crate::error::Error;
-use crate::fetch::Found;
+use crate::fetch::{Found, chain};
 use crate::geometry::Frame;
 use crate::progress::Progress;
 use crate::read::{Input, RangeReader, Spans, SymbolReader};
@@ -105,9 +105,9 @@ pub(crate) struct Rebuild {
 }
 
 impl Rebuild {
-    /// Fills all sinks, with blocks that some store holds or that are computed. Whether all of them are right: what
-    /// is read was held to be good, so if one result is not, none can be trusted.
-    pub(crate) fn run(&self) -> Result<bool, Error> {
+    /// Fills all sinks, with blocks that some store holds or that are computed. Says what is wrong if any of them is:
+    /// what is read was held to be good, so if one result is not, none can be trusted.
+    pub(crate) fn run(&self) -> Result<Option<String>, Error> {
         let mut blocks: Vec<usize> = self.sinks.iter().map(|(block, _)| *block).collect();
         blocks.dedup();
         for block in blocks {
@@ -116,11 +116,11 @@ impl Rebuild {
                 self.bytes_read.fetch_add(piece.len() as u64, Ordering::Relaxed);
                 self.hand_to_all(block, piece)
             };
-            if self.found.fetch_from(block, store, &self.io, &mut sink)?.is_some() {
-                return Ok(false);
+            if let Some(kind) = self.found.fetch_from(block, store, &self.io, &mut sink)? {
+                return Ok(Some(self.found.damage(block, store, kind).to_string()));
             }
         }
-        let Some(sources) = self.sources.as_ref().filter(|_| !self.sinks.is_empty()) else { return Ok(true) };
+        let Some(sources) = self.sources.as_ref().filter(|_| !self.sinks.is_empty()) else { return Ok(None) };
         let plan = sources.plan.plan();
         let hashers = outputs(plan).map(|block| (block, Hasher::new())).collect();
         let ends = Hashed { rebuild: self, sources, hashers: Mutex::new(hashers) };
@@ -135,12 +135,13 @@ impl Rebuild {
         };
         match pass.run() {
             Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Store(_)) => return Ok(false),
+            Err(Failure::Store(error)) => return Ok(Some(chain(&error))),
             Ok(()) => {}
         }
         let hashers = ends.hashers.into_inner().unwrap_or_else(PoisonError::into_inner);
         let hashes = &self.found.manifest.hashes;
-        Ok(hashers.iter().all(|(block, hasher)| hasher.finalize() == hashes[*block]))
+        let wrong = hashers.iter().find(|(block, hasher)| hasher.finalize() != hashes[*block]);
+        Ok(wrong.map(|(block, _)| format!("block {block} was rebuilt to bytes that do not match its hash")))
     }
 
     /// Hands bytes to all sinks of their block.

@@ -54,6 +54,8 @@ pub struct RepairReport {
     pub manifests: Vec<String>,
     /// What could not be stored.
     pub failed: Vec<Trouble>,
+    /// Blocks that no store takes.
+    pub unplaced: Vec<usize>,
     /// What the stores hold now.
     pub health: Health,
     /// Whether each of the stores has the manifest now.
@@ -94,6 +96,7 @@ impl Repair {
             let (found, held) = (self.found.clone(), health.held.clone());
             let mut report = self.report(&health, sources.as_deref(), &bytes_read);
             report.failed = std::mem::take(&mut jobs.failed);
+            report.unplaced = std::mem::take(&mut jobs.unplaced);
             if self.dry_run {
                 return Ok(self.foretell(report, &jobs, sources.as_deref()).await);
             }
@@ -106,17 +109,19 @@ impl Repair {
                 let (stop, bytes_read) = (stop_pass, counter);
                 Rebuild { found, held, sources, sinks, resources, stop, progress, io, bytes_read }.run()
             });
-            let right = pass.await.and_then(|right| stop.check().map(|()| right));
-            if let Ok(true) = right {
+            let wrong = pass.await.and_then(|wrong| stop.check().map(|()| wrong));
+            if let Ok(None) = wrong {
                 report.bytes_read = bytes_read.load(Ordering::Relaxed);
                 self.publish(&mut report, jobs).await;
                 return Ok(report);
             }
             abandon(jobs.writers).await;
-            right?;
             // Some block is not what it was taken for: look at all of them, and give up when that shows nothing new.
-            if !self.quick && held_before.as_ref() == Some(&health.held) {
-                return Err(Error::WrongHash { what: format!("backup {}", self.found.manifest.id) });
+            if let Some(what) = wrong?
+                && !self.quick
+                && held_before.as_ref() == Some(&health.held)
+            {
+                return Err(Error::NotRebuilt { id: self.found.manifest.id, what });
             }
             held_before = (!self.quick).then_some(health.held);
             self.quick = false;
@@ -166,6 +171,7 @@ impl Repair {
             sound: Vec::new(),
             manifests: Vec::new(),
             failed: Vec::new(),
+            unplaced: Vec::new(),
             health: health.clone(),
             has_manifest: self.found.has_manifest.clone(),
             verified: !self.quick,

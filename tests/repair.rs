@@ -7,6 +7,7 @@ mod common;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::meddled::{Call, Meddled};
 use common::stored::{Stored, opened};
@@ -134,10 +135,10 @@ impl Stored<Disk> {
         &self,
         may_get: [bool; 2],
         meddler: impl Fn(Call, &ObjectName) -> Result<(), TransportError> + Clone + Send + Sync + 'static,
-    ) -> RepairReport {
+    ) -> Result<RepairReport, Error> {
         let meddled = |disk: &Disk| Meddled::new(disk.clone(), meddler.clone());
         let stores: Vec<Meddled> = self.stores.iter().map(meddled).collect();
-        self.repair_in(opened(&stores), may_get.to_vec(), false).await.unwrap()
+        self.repair_in(opened(&stores), may_get.to_vec(), false).await
     }
 
     /// What somebody does who puts the good block in its place.
@@ -166,7 +167,7 @@ async fn a_copy_that_was_healed_since_it_was_read_stays() {
         Call::Put => Ok(heal()),
         Call::Commit => Err(full(name)),
     });
-    let report = report.await;
+    let report = report.await.unwrap();
     assert!(stored.is_good(0).await);
     assert_eq!(report.sound, [(0, stored.stores[0].url().to_owned())]);
     assert!(report.is_complete() && report.rebuilt.is_empty() && report.failed.is_empty());
@@ -182,7 +183,7 @@ async fn a_copy_that_was_healed_stays_beside_the_rebuilt_one() {
         Call::Commit => Ok(heal()),
         _ => Ok(()),
     });
-    let report = report.await;
+    let report = report.await.unwrap();
     assert!(stored.is_good(0).await);
     assert_eq!(report.sound, [(0, stored.stores[0].url().to_owned())]);
     assert_eq!(report.rebuilt, [(0, stored.stores[1].url().to_owned())]);
@@ -201,10 +202,26 @@ async fn a_copy_that_could_not_be_read_to_its_end_stays() {
         }
         _ => Ok(()),
     });
-    let report = report.await;
+    let report = report.await.unwrap();
     assert!(stored.is_good(0).await);
     assert_eq!(report.rebuilt, [(0, stored.stores[1].url().to_owned())]);
     assert!(matches!(report.damages[0].kind, DamageKind::Unreadable(_)));
+}
+
+/// Blocks that verify, and then cannot be read when others are to be rebuilt from them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_rebuilt_although_all_verified_is_said_and_left() {
+    let stored = in_directories(4, 2, 300_000).await;
+    stored.flip(0);
+    let is_rebuilding = Arc::new(AtomicBool::new(false));
+    let error = stored.repair_meddled([true, true], move |call, name| {
+        let fails = is_rebuilding.swap(call == Call::Put, Ordering::Relaxed) && call == Call::Get;
+        if fails { Err(full(name)) } else { Ok(()) }
+    });
+    let error = error.await.unwrap_err();
+    assert!(matches!(&error, Error::NotRebuilt { what, .. } if what.contains("no room")), "{error}");
+    assert_eq!(error.exit_code(), 5);
+    assert!(stored.file(0).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,7 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
     summary["blocks_found_damaged"] = json!(blocks_of(&report.damages));
     summary["blocks_rebuilt"] = json!(rebuilt);
     summary["blocks_sound"] = json!(report.sound.iter().map(|(block, _)| block).collect::<Vec<_>>());
+    summary["blocks_unplaced"] = json!(report.unplaced);
     summary["manifests_written"] = json!(report.manifests);
     summary["failed_stores"] = json!(failed.collect::<Vec<_>>());
     summary["dry_run"] = json!(args.dry_run);
@@ -69,8 +70,11 @@ fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) 
     for trouble in &report.failed {
         output.say(&format!("FAILED {}: {}", trouble.store, trouble.what));
     }
+    for block in &report.unplaced {
+        output.say(&format!("FAILED block {block}: no store takes it"));
+    }
     let (blocks, manifests) = (report.rebuilt.len(), report.manifests.len());
-    if blocks + manifests + report.failed.len() == 0 {
+    if blocks + manifests + report.failed.len() + report.unplaced.len() == 0 {
         output.say(if report.is_complete() { "nothing to repair" } else { "nothing could be repaired" });
     } else {
         let (blocks, manifests) = (count(blocks, "block"), count(manifests, "manifest"));
@@ -80,8 +84,11 @@ fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) 
     match (report.verified, dry_run) {
         (true, false) => output.say(&format!("  {read} read: every block was checked")),
         (true, true) => output.say(&format!("  {read} read or to be read: every block was checked")),
-        (false, _) => output.say(&format!(
+        (false, false) => output.say(&format!(
             "  {read} read; to check every block, too, takes {full}. Blocks that are there were trusted"
+        )),
+        (false, true) => output.say(&format!(
+            "  {read} to be read; to check every block, too, takes {full}. Blocks that are there would be trusted"
         )),
     }
 }

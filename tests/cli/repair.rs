@@ -158,6 +158,8 @@ fn a_dry_run_says_what_it_would_do_and_does_nothing() {
     let run = stored.on("repair --dry-run").run().expect(4);
     run.err_has("block 3 would be rebuilt in ").err_has("block 11 would be rebuilt in ").err_has("store2");
     assert!(contents(&stored.stores) == before);
+    let quick = stored.on("repair --quick --dry-run").run().expect(4);
+    quick.err_has("to be read; to check every block, too, takes").err_has("would be trusted");
     let json = objects(&stored.on("repair --dry-run --json").run().expect(4));
     assert_eq!(array(summary(&json), "blocks_rebuilt"), [3, 11]);
     assert!(contents(&stored.stores) == before);
@@ -220,6 +222,17 @@ fn a_dead_store_is_exit_code_3_and_its_blocks_go_elsewhere() {
     run.err_has("store4").err_has("block 4 rebuilt in ").out_has("15 of 15 blocks good");
     stored.restores();
     assert_eq!(fs::read(&stored.stores[4]).unwrap(), b"not a directory");
+}
+
+#[test]
+fn a_block_that_no_store_takes_is_named() {
+    let stored = Stored::new(MIB, "-k 4 -m 2", 3);
+    stored.lose([1]);
+    let dead = stored.source.join("below-a-file");
+    let run = stored.on("repair").arg("--to").arg(&dead).run().expect(3);
+    run.err_has("FAILED file://").err_has("below-a-file").err_has("FAILED block 1: no store takes it");
+    let json = objects(&stored.on("repair --json").arg("--to").arg(&dead).run().expect(3));
+    assert_eq!(array(summary(&json), "blocks_unplaced"), [1]);
 }
 
 #[test]
