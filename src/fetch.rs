@@ -177,6 +177,11 @@ impl Found {
         Damage { block, store: Some(self.stores[store].url().to_owned()), kind }
     }
 
+    /// The store that has the damaged copy.
+    pub(crate) fn store_of(&self, damage: &Damage) -> Option<usize> {
+        self.stores.iter().position(|store| Some(store.url()) == damage.store.as_deref())
+    }
+
     /// Reads a block from the first store that has it right, and hands its pieces to `sink` as they come; they are
     /// good only if this returns a store. What is wrong with other copies goes to `damages`.
     ///

@@ -30,11 +30,7 @@ pub(crate) struct Jobs {
 /// Copies whose bytes are known to be wrong, by block, with the store.
 pub(crate) fn wrong_copies(found: &Found, damages: &[Damage]) -> Vec<(usize, usize)> {
     let wrong = damages.iter().filter(|damage| damage.kind.is_wrong());
-    wrong.filter_map(|damage| Some((damage.block, place_of(found, damage)?))).collect()
-}
-
-fn place_of(found: &Found, damage: &Damage) -> Option<usize> {
-    found.stores.iter().position(|store| Some(store.url()) == damage.store.as_deref())
+    wrong.filter_map(|damage| Some((damage.block, found.store_of(damage)?))).collect()
 }
 
 impl Jobs {
@@ -50,7 +46,7 @@ impl Jobs {
                 opened |= jobs.open(repair, block, store).await;
             }
             let taken = health.damages.iter().filter(|damage| damage.block == block);
-            let taken: Vec<usize> = taken.filter_map(|damage| place_of(&repair.found, damage)).collect();
+            let taken: Vec<usize> = taken.filter_map(|damage| repair.found.store_of(damage)).collect();
             while !opened {
                 let Some(store) = jobs.emptiest(&taken) else {
                     jobs.unplaced.push(block);

@@ -239,8 +239,7 @@ impl Repair {
                 Err(what) => report.failed.push(self.trouble(store, what)),
             }
         }
-        let place = |url: &String| self.found.stores.iter().position(|store| store.url() == url);
-        let is_mended = |damage: &Damage| match damage.store.as_ref().and_then(place) {
+        let is_mended = |damage: &Damage| match self.found.store_of(damage) {
             Some(store) if damage.kind != DamageKind::Missing => {
                 held[store].contains(damage.block) || removed.contains(&(damage.block, store))
             }
@@ -281,11 +280,12 @@ impl Repair {
             Some(DamageKind::Missing) => return Ok(true),
             Some(kind) => kind,
         };
-        let (store, name) = (&self.found.stores[store], block_name(self.found.manifest.id, block));
         if !kind.is_wrong() {
-            return Err(Damage { block, store: Some(store.url().to_owned()), kind }.to_string());
+            return Err(self.found.damage(block, store, kind).to_string());
         }
-        store.transport.delete(&name).await.map(|()| true).map_err(|error| chain(&error))
+        let name = block_name(self.found.manifest.id, block);
+        let deleted = self.found.stores[store].transport.delete(&name).await;
+        deleted.map(|()| true).map_err(|error| chain(&error))
     }
 
     /// What is wrong with a copy of a block now.

@@ -79,9 +79,7 @@ pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Resu
             check,
             |(block, store, damage)| match damage {
                 None => held[store].insert(block),
-                Some(kind) => {
-                    damages.push(Damage { block, store: Some(found.stores[store].url().to_owned()), kind });
-                }
+                Some(kind) => damages.push(found.damage(block, store, kind)),
             },
         )?;
         damages.sort_by_key(|damage| damage.block);
@@ -93,16 +91,17 @@ pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Resu
 /// Looks at the lengths of all blocks, and reads none.
 pub(crate) async fn glance(found: &Found) -> Health {
     let (mut held, mut damages) = (found.listed.clone(), missing(found));
-    for (held, store) in held.iter_mut().zip(&found.stores) {
+    for (store, held) in held.iter_mut().enumerate() {
+        let transport = &found.stores[store].transport;
         for block in held.clone().iter() {
             let wanted = found.manifest.geometry.block_bytes(block);
-            let kind = match store.transport.stat(&block_name(found.manifest.id, block)).await {
+            let kind = match transport.stat(&block_name(found.manifest.id, block)).await {
                 Ok(meta) if meta.length == wanted => continue,
                 Ok(meta) => DamageKind::Length { wanted, got: meta.length },
                 Err(error) => error.into(),
             };
             held.remove(block);
-            damages.push(Damage { block, store: Some(store.url().to_owned()), kind });
+            damages.push(found.damage(block, store, kind));
         }
     }
     damages.sort_by_key(|damage| damage.block);
