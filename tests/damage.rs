@@ -6,54 +6,19 @@ mod common;
 use std::path::Path;
 use std::sync::Arc;
 
+use common::stored::Stored;
 use common::{Blocks, Sink};
 use proptest::prelude::*;
 use tanner::{
-    Backup, BackupId, Error, Even, Found, IoMode, Progress, Resources, RestoreReport, Shape, Stop, Store,
-    restore,
+    Backup, BackupId, Error, Even, IoMode, Progress, Resources, RestoreReport, Shape, Stop, Store, restore,
 };
 use tanner_kernels::{CodeChoice, Codec, Construction, Profile};
-use tanner_transports::{Memory, ObjectName};
-
-struct Stored {
-    memory: Memory,
-    id: BackupId,
-    source: Vec<u8>,
-    profile: Profile,
-    resources: Arc<Resources>,
-    directory: tempfile::TempDir,
-}
+use tanner_transports::Memory;
 
 impl Stored {
-    async fn new(profile: Profile, bytes: usize, threads: usize, memory_bytes: u64) -> Self {
-        let source: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8 ^ (i / 251 % 256) as u8).collect();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("source");
-        std::fs::write(&path, &source).unwrap();
-        let (memory, id) = (Memory::new(), BackupId::random());
-        let backup = Backup {
-            source: &path,
-            io: IoMode::Auto,
-            shape: Shape::Profile(profile),
-            stores: vec![Store { transport: Arc::new(memory.clone()) }],
-            policy: &Even,
-            id,
-            created: 0,
-        };
-        let resources = Arc::new(Resources::new(threads, memory_bytes).unwrap());
-        let report = backup.run(&resources, &Stop::default(), &Arc::new(Progress::default())).await.unwrap();
-        assert!(report.is_complete());
-        Self { memory, id, source, profile, resources, directory }
-    }
-
-    fn block(&self, block: usize) -> ObjectName {
-        ObjectName::new(format!("{}/{block}", self.id)).unwrap()
-    }
-
     async fn restore(&self, name: &str) -> Result<(Vec<u8>, RestoreReport), Error> {
         let output = self.directory.path().join(name);
-        let stores = vec![Store { transport: Arc::new(self.memory.clone()) }];
-        let found = Found::open(stores, self.id).await?;
+        let found = self.find().await?;
         let progress = Arc::new(Progress::default());
         let report = restore(found, &output, false, &self.resources, &Stop::default(), &progress).await;
         if report.is_err() {
@@ -62,6 +27,11 @@ impl Stored {
         assert_no_leftovers(self.directory.path());
         Ok((std::fs::read(&output).unwrap_or_default(), report?))
     }
+}
+
+async fn in_memory(profile: Profile, bytes: usize, threads: usize, memory_bytes: u64) -> Stored {
+    let resources = Resources::new(threads, memory_bytes).unwrap();
+    Stored::new(|_| vec![Memory::new()], profile, bytes, resources).await
 }
 
 fn assert_no_leftovers(directory: &Path) {
@@ -91,14 +61,17 @@ async fn however_the_file_is_cut_its_blocks_are_the_same() {
     ] {
         let profile = Profile::new(k, m, construction, 64, frame).unwrap();
         let bytes = k as usize * 64 * 64 * 320;
-        let stored = Stored::new(profile, bytes, 3, 32 << 20).await;
+        let stored = in_memory(profile, bytes, 3, 32 << 20).await;
         let expected = Codec::new(profile).encode_all(&stored.source);
         for (block, expected) in expected.iter().enumerate() {
-            let got = tanner::read_object(&stored.memory, &stored.block(block)).await.unwrap();
-            assert!(got == *expected, "{profile:?}: block {block} of {} bytes", expected.len());
+            assert!(
+                stored.blocks[block] == *expected,
+                "{profile:?}: block {block} of {} bytes",
+                expected.len()
+            );
         }
         let lost = (k + m) as usize - profile.threshold();
-        (0..lost.min(k as usize)).for_each(|block| stored.memory.remove(&stored.block(block)).unwrap());
+        (0..lost.min(k as usize)).for_each(|block| stored.stores[0].remove(&stored.name(block)).unwrap());
         let (restored, report) = stored.restore("restored").await.unwrap();
         assert!(restored == stored.source, "{profile:?}");
         assert_eq!(report.decoded.len(), lost.min(k as usize));
@@ -128,19 +101,19 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let stored = Stored::new(Profile::for_source(k, m, bytes as u64).unwrap(), bytes, 2, 256 << 20).await;
+            let stored = in_memory(Profile::for_source(k, m, bytes as u64).unwrap(), bytes, 2, 256 << 20).await;
+            let memory = &stored.stores[0];
             let mut harmed = std::collections::BTreeSet::new();
             for (index, harm) in &harms {
                 let block = index.index((k + m) as usize);
-                let name = stored.block(block);
-                let length = tanner::read_object(&stored.memory, &name).await.map_or(0, |object| object.len() as u64);
+                let (name, length) = (stored.name(block), stored.blocks[block].len() as u64);
                 if length == 0 || !harmed.insert(block) {
                     continue;
                 }
                 match harm {
-                    Harm::Remove => stored.memory.remove(&name).unwrap(),
-                    Harm::Truncate(to) => stored.memory.truncate(&name, u64::from(*to) % length).unwrap(),
-                    Harm::Flip(at) => stored.memory.corrupt(&name, u64::from(*at) % length).unwrap(),
+                    Harm::Remove => memory.remove(&name).unwrap(),
+                    Harm::Truncate(to) => memory.truncate(&name, u64::from(*to) % length).unwrap(),
+                    Harm::Flip(at) => memory.corrupt(&name, u64::from(*at) % length).unwrap(),
                 }
             }
             let good = (k + m) as usize - harmed.len();

@@ -142,9 +142,12 @@ impl Stored<Disk> {
     }
 
     /// What somebody does who puts the good block in its place.
-    fn heal(&self, block: usize) -> impl Fn() + Clone + use<> {
+    fn heal(&self, block: usize) -> impl Fn() -> Result<(), TransportError> + Clone + use<> {
         let (file, bytes) = (self.file(block), self.blocks[block].clone());
-        move || std::fs::write(&file, &bytes).unwrap()
+        move || {
+            std::fs::write(&file, &bytes).unwrap();
+            Ok(())
+        }
     }
 
     async fn is_good(&self, block: usize) -> bool {
@@ -164,7 +167,7 @@ async fn a_copy_that_was_healed_since_it_was_read_stays() {
     let heal = stored.heal(0);
     let report = stored.repair_meddled([true, true], move |call, name| match call {
         Call::Get => Ok(()),
-        Call::Put => Ok(heal()),
+        Call::Put => heal(),
         Call::Commit => Err(full(name)),
     });
     let report = report.await.unwrap();
@@ -180,7 +183,7 @@ async fn a_copy_that_was_healed_stays_beside_the_rebuilt_one() {
     stored.flip(0);
     let heal = stored.heal(0);
     let report = stored.repair_meddled([false, true], move |call, _| match call {
-        Call::Commit => Ok(heal()),
+        Call::Commit => heal(),
         _ => Ok(()),
     });
     let report = report.await.unwrap();
