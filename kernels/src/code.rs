@@ -15,6 +15,8 @@
 //! * **rfc5170** (to be read by others): RFC 5170's LDPC-Staircase over stripes of P = G steps, each a source block
 //!   of its own. All its rows sit in the stripe's last phase, where the whole stripe lies behind them.
 
+use std::ops::Range;
+
 use crate::prng::SplitMix64;
 use crate::profile::{Construction, Profile};
 use crate::rfc5170::Staircase;
@@ -102,17 +104,22 @@ fn coupled_rows(profile: &Profile, n1: u32, period: u32, depth: u32, seed: u64) 
             order
         })
         .collect();
-    // One delay in each of N1 bins of 0..=D: two taps of a symbol can never meet in one row.
     let mut taps = Vec::with_capacity(profile.data() * n1 as usize);
     for block in 0..profile.data() {
         for bin in 0..n1 {
-            let start = bin * (depth + 1) / n1;
-            let end = ((bin + 1) * (depth + 1) / n1).max(start + 1);
-            let delay = (start + prng.below(end - start)) as usize;
-            taps.push(Tap { block, delay });
+            let delays = delays(bin, n1, depth);
+            let delay = delays.start + prng.below(delays.end - delays.start);
+            taps.push(Tap { block, delay: delay as usize });
         }
     }
     orders.into_iter().map(|order| deal(&mut prng, &taps, &order)).collect()
+}
+
+/// The delays that tap `bin` of a data symbol may have: one of N1 bins of 0..=D, so that two taps of a symbol can never
+/// meet in one row.
+pub(crate) fn delays(bin: u32, n1: u32, depth: u32) -> Range<u32> {
+    let start = bin * (depth + 1) / n1;
+    start..((bin + 1) * (depth + 1) / n1).max(start + 1)
 }
 
 /// Deals all taps, shuffled, to the rows of one phase; row weights differ by at most one. A row that already

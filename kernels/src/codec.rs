@@ -303,5 +303,8 @@ pub(crate) fn on_threads<J: Send>(jobs: Vec<J>, run: impl Fn(J) + Sync) {
     });
 }
 
+/// Bytes of a tile of all streams: half of a usual second-level cache; the rest is for what is on its way in and out.
+pub(crate) const TILE_BYTES: usize = 512 << 10;
+pub(crate) const TILE_STEPS_MAX: usize = 1024;
 /// Plans of wide shapes have millions of integers.
 const PLANS_MAX: usize = 8;

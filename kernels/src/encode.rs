@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use crate::arena::Slices;
-use crate::codec::{BlockError, Codec, copy_range, on_threads, reborrow, split_off};
+use crate::codec::{
+    BlockError, Codec, TILE_BYTES, TILE_STEPS_MAX, copy_range, on_threads, reborrow, split_off,
+};
 use crate::exec::{Bound, Stores};
 
 impl Codec {
@@ -277,7 +279,3 @@ impl StreamEncoder<'_> {
         self.frame_steps += steps;
     }
 }
-
-/// Half of a usual second-level cache; the rest is for what is on its way in and out.
-const TILE_BYTES: usize = 512 << 10;
-const TILE_STEPS_MAX: usize = 1024;

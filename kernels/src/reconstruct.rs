@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use crate::arena::Slices;
 use crate::block_set::BlockSet;
-use crate::codec::{BlockError, Codec, FrameSteps, copy_range, on_threads, reborrow, split_off};
+use crate::codec::{
+    BlockError, Codec, FrameSteps, TILE_BYTES, TILE_STEPS_MAX, copy_range, on_threads, reborrow, split_off,
+};
 use crate::exec::{Bound, Stores};
 use crate::plan::{DecodePlan, Role};
 use crate::program::Program;
@@ -278,7 +280,3 @@ impl<'a> FrameDecoder<'a> {
         }
     }
 }
-
-/// Half of a usual second-level cache.
-const TILE_BYTES: usize = 512 << 10;
-const TILE_STEPS_MAX: usize = 1024;

@@ -7,6 +7,8 @@
 //!
 //! A promise must be the same on every machine, so this is integer arithmetic that rounds against the promise.
 
+use crate::code::delays;
+
 /// What the rule needs to know of a code.
 #[derive(Clone, Copy)]
 pub(crate) struct Parameters {
@@ -60,16 +62,10 @@ impl Parameters {
     fn taps_differ(self, lost: u32, surplus: u32) -> bool {
         let pairs = u128::from(self.period) * u128::from(lost) * u128::from(lost - 1) / 2;
         let together = (0..self.n1).fold(pairs * ONE, |share, bin| {
-            let width = self.delays(bin).len() as u128;
+            let width = delays(bin, self.n1, self.depth).len() as u128;
             (2 * share).div_ceil(u128::from(lost + surplus + 1) * width)
         });
         together <= ONE >> MERGED_BITS
-    }
-
-    /// The delays that tap `bin` of a data symbol may have; see the module `code`.
-    fn delays(self, bin: u32) -> std::ops::Range<u32> {
-        let start = bin * (self.depth + 1) / self.n1;
-        start..((bin + 1) * (self.depth + 1) / self.n1).max(start + 1)
     }
 }
 
