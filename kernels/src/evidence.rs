@@ -48,16 +48,17 @@ impl Profile {
     }
 }
 
-/// How many blocks beyond k a profile promises to need.
+/// How many blocks beyond k a profile promises to need. All of them always suffice, for the data is among them.
 pub(crate) fn surplus(k: u32, m: u32, construction: Construction) -> u32 {
-    match construction {
+    let surplus = match construction {
         Construction::Shift { .. } => 0,
         Construction::Coupled { .. } if screened(k, m, construction) => 1,
         Construction::Coupled { n1, period, depth, .. } => {
             Parameters { data: k, parity: m, n1, period, depth }.surplus()
         }
         Construction::Rfc5170 { n1, .. } => rfc5170_surplus(k, m, n1),
-    }
+    };
+    surplus.min(m)
 }
 
 fn screened(k: u32, m: u32, construction: Construction) -> bool {

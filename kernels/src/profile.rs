@@ -169,7 +169,7 @@ pub enum ProfileError {
 }
 
 impl Profile {
-    /// Checks all parameters against each other and the caps. Nothing is allocated.
+    /// Checks all parameters against each other and the caps, before a code is built from any of them.
     ///
     /// # Errors
     /// The first parameter that does not fit, by name.
@@ -277,7 +277,7 @@ impl Profile {
         stripe(self.construction) as usize
     }
 
-    /// How many blocks suffice (T), whichever they are: k for `shift`; for `coupled` k+1 if the seed was screened,
+    /// How many blocks suffice (T, at most n), whichever they are: k for `shift`; for `coupled` k+1 if the seed was screened,
     /// else k+2 or what arithmetic on the parameters asks for; for `rfc5170` k+2 or, of many blocks, more. What that
     /// rests on says [`Profile::evidence`].
     #[must_use]
@@ -350,6 +350,7 @@ fn is_prime(number: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Construction, DEPTH_MAX, Profile, ProfileError, RFC5170_SEED_MAX};
+    use crate::{BlockSet, Codec};
 
     const SHIFT: Construction = Construction::Shift { modulus: 0 };
 
@@ -422,6 +423,26 @@ mod tests {
     fn the_largest_shapes_are_profiles() {
         for (k, m) in [(4095, 1), (1, 4095), (3896, 200), (2048, 2048)] {
             Profile::new(k, m, coupled(8, 16, 63), 64, 64).unwrap();
+        }
+    }
+
+    /// One parity block is no two blocks more than k: what cannot be kept is not promised.
+    #[test]
+    fn no_more_blocks_are_asked_for_than_there_are() {
+        let rfc5170 = Construction::Rfc5170 { n1: 3, group: 16, seed: 1 };
+        for (k, m, construction) in [
+            (50, 1, coupled(8, 1, 7)),
+            (50, 2, coupled(8, 1, 7)),
+            (4, 100, coupled(2, 1, 1)),
+            (50, 1, rfc5170),
+        ] {
+            let profile = Profile::new(k, m, construction, 64, 64).unwrap();
+            assert_eq!(profile.threshold(), profile.blocks(), "{k}+{m}");
+            let codec = Codec::new(profile);
+            let mut live = BlockSet::all(profile.blocks());
+            assert_eq!(codec.recoverable(&live), Some(0), "{k}+{m}");
+            live.remove(0);
+            assert!(codec.recoverable(&live).is_none_or(|spare| spare == 0), "{k}+{m}");
         }
     }
 

@@ -30,7 +30,7 @@ impl Parameters {
                 self.rows_suffice(lost, surplus, empty_rows[lost as usize]) && self.taps_differ(lost, surplus)
             })
         };
-        (2..=SURPLUS_MAX).find(|&surplus| ample(surplus)).unwrap_or(self.parity.max(2))
+        (2..=SURPLUS_MAX).find(|&surplus| ample(surplus)).unwrap_or(self.parity)
     }
 
     /// The share of rows without a tap of any of `lost` data blocks: of the rows with ⌊k·N1/m⌋ taps, and of the

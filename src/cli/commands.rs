@@ -346,10 +346,7 @@ fn shape(profile: &Profile) -> String {
         Evidence::Screened => "screened, not proved",
         Evidence::Estimated => "an estimate for this shape",
     };
-    format!(
-        "{k}+{m} blocks by the {code} code, any {} of {n} restore ({evidence})",
-        profile.threshold().min(n)
-    )
+    format!("{k}+{m} blocks by the {code} code, any {} of {n} restore ({evidence})", profile.threshold())
 }
 
 fn promise(
