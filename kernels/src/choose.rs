@@ -68,7 +68,8 @@ fn unit(data: u64, bytes: u64) -> u8 {
         .unwrap_or(1)
 }
 
-/// Enough frames for all cores of a decoder, as long as their tails cost at most a few per mille; whole stripes.
+/// Enough frames for all cores of a decoder, as long as tails are at most 1/512 of a full frame; whole stripes. With
+/// D above 128 frames are as long as they may be, and tails more.
 fn frame_steps(steps: u64, tail: u64, construction: Construction) -> u32 {
     let least = (512 * tail).next_power_of_two().clamp(1024, FRAME_STEPS_MAX.into());
     let wanted = (steps / 16).next_power_of_two();

@@ -288,8 +288,8 @@ fn objects(prefix: Option<&str>, entries: Vec<(String, FileType)>) -> Vec<Object
     names.filter_map(|name| ObjectName::new(name).ok()).collect()
 }
 
-/// Where 64-byte pieces were read up to 4 KiB apart, the whole file went through the page cache, and each call took as
-/// long as reading some KiB: what lies in between comes anyway.
+/// Where 64-byte pieces are read up to 4 KiB apart, the whole file goes through the page cache, and each call takes as
+/// long as reading some KiB: what lies in between comes anyway. The example `pieces` measures it.
 const RANGE_GAP_BYTES: u64 = 64 * 1024;
 /// Bytes of a piece: large enough to hide the cost of a thread switch, small enough to hold many.
 const PIECE_BYTES: u64 = 512 * 1024;
