@@ -182,6 +182,16 @@ pub enum Error {
         /// Bytes at hand.
         available: u64,
     },
+    /// The system refuses memory to measure in.
+    #[error("no memory for {blocks} blocks of {block_bytes} bytes to measure in: choose a smaller --size")]
+    BenchBuffer {
+        /// Blocks asked for.
+        blocks: usize,
+        /// Bytes of each.
+        block_bytes: usize,
+        /// Why.
+        source: io::Error,
+    },
     /// A measurement would not fit onto the disk.
     #[error("measuring {} takes {needed} bytes and {free} are free: choose a smaller --size", path.display())]
     BenchRoom {
@@ -275,6 +285,7 @@ impl Error {
             | Self::SourceTooLarge { .. }
             | Self::OutputExists { .. }
             | Self::BenchMemory { .. }
+            | Self::BenchBuffer { .. }
             | Self::BenchRoom { .. }
             | Self::BenchSize { .. }
             | Self::NotBenchOutput { .. }

@@ -11,15 +11,15 @@ use rayon::prelude::*;
 use super::memory::{self, Line};
 use super::recorder::Recorder;
 use super::report::{Kind, Subject};
-use super::verified;
+use super::{Buffer, buffer, verified};
 use crate::error::Error;
 use crate::hash::PieceHasher;
 use crate::resources::Resources;
 
-/// Two buffers and the work that is done on them.
+/// Two buffers, like those of the codec, and the work that is done on them.
 pub(super) struct Ceilings {
-    from: Vec<Line>,
-    to: Vec<Line>,
+    from: Buffer,
+    to: Buffer,
     works: Vec<(&'static str, Work)>,
 }
 
@@ -33,10 +33,9 @@ impl Ceilings {
 
     /// Allocates, and checks every work's result.
     pub(super) fn new(bytes: u64) -> Result<Self, Error> {
-        let lines = usize::try_from(bytes / 64).unwrap_or(usize::MAX).max(1);
-        let mut from: Vec<Line> = vec![bytemuck::Zeroable::zeroed(); lines];
-        super::fill(bytemuck::cast_slice_mut(&mut from), 0);
-        let to = vec![bytemuck::Zeroable::zeroed(); lines];
+        let bytes = usize::try_from(bytes.max(64) / 64 * 64).unwrap_or(usize::MAX);
+        let (mut from, to) = (buffer(1, bytes)?, buffer(1, bytes)?);
+        super::fill(from.blocks_mut()[0], 0);
         let mut works: Vec<(&str, Work)> = vec![
             (READ, Box::new(|from, _| _ = black_box(memory::read(from)))),
             (COPY, Box::new(|from, to| to.copy_from_slice(from))),
@@ -53,7 +52,7 @@ impl Ceilings {
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        self.from.len() as u64 * 64
+        self.from.blocks()[0].len() as u64
     }
 
     /// How many times [`Self::round`] takes.
@@ -64,9 +63,9 @@ impl Ceilings {
     /// Times everything once on the threads of `resources`.
     pub(super) fn round(&mut self, recorder: &mut Recorder, resources: &Resources) -> Result<(), Error> {
         let (bytes, threads) = (self.bytes(), resources.thread_count());
-        let each = self.from.len().div_ceil(threads);
+        let (from, to) = (lines(&self.from), lines_mut(&mut self.to));
+        let each = from.len().div_ceil(threads);
         for (name, work) in &self.works {
-            let (from, to) = (&self.from, &mut self.to);
             let run = || {
                 let pieces = from.par_chunks(each).zip(to.par_chunks_mut(each));
                 resources.threads().install(|| pieces.for_each(|(from, to)| work(from, to)));
@@ -78,7 +77,7 @@ impl Ceilings {
     }
 
     fn verify(&mut self) -> Result<(), Error> {
-        let (from, to) = (&self.from, &mut self.to);
+        let (from, to) = (lines(&self.from), lines_mut(&mut self.to));
         verified(memory::read(from) == memory::read_portable(from), || READ.into())?;
         for (name, work) in self.works.iter().filter(|(name, _)| [COPY, COPY_STREAMING].contains(name)) {
             to.fill(bytemuck::Zeroable::zeroed());
@@ -97,6 +96,14 @@ impl Ceilings {
         });
         verified(changed && decrypted && from == to, || CIPHER.into())
     }
+}
+
+fn lines(buffer: &Buffer) -> &[Line] {
+    bytemuck::cast_slice(buffer.blocks()[0])
+}
+
+fn lines_mut(buffer: &mut Buffer) -> &mut [Line] {
+    bytemuck::cast_slice_mut(buffer.blocks_mut().remove(0))
 }
 
 fn encrypting_key() -> EncryptingKey {

@@ -5,6 +5,7 @@
 //! to buy or to mend. Every result is checked before it is timed. All raw times stay in the [`Report`], so that
 //! words, JSON, page and comparison are views of one thing.
 
+mod buffer;
 mod ceilings;
 mod codec;
 pub(crate) mod compare;
@@ -23,6 +24,7 @@ mod roofline;
 use std::fmt;
 use std::str::FromStr;
 
+use buffer::Buffer;
 pub(crate) use codec::Run as Codec;
 pub(crate) use disk::Run as Disk;
 pub(crate) use e2e::Run as EndToEnd;
@@ -66,10 +68,27 @@ fn verified(right: bool, what: impl FnOnce() -> String) -> Result<(), Error> {
     if right { Ok(()) } else { Err(Error::BenchWrong { what: what() }) }
 }
 
+/// Memory to measure in.
+fn buffer(blocks: usize, block_bytes: usize) -> Result<Buffer, Error> {
+    Buffer::new(blocks, block_bytes).map_err(|source| Error::BenchBuffer { blocks, block_bytes, source })
+}
+
 /// Refuses a measurement that would not fit into memory.
 fn check_memory(needed: u64) -> Result<(), Error> {
     match machine::memory_available_bytes() {
         Some(available) if needed > available => Err(Error::BenchMemory { needed, available }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::Error;
+
+    #[test]
+    fn memory_that_no_system_has_is_refused_with_words() {
+        let error = super::buffer(1 << 20, 1 << 44).err().unwrap();
+        assert!(matches!(error, Error::BenchBuffer { .. }) && error.exit_code() == 2, "{error}");
+        assert!(error.to_string().contains("--size"), "{error}");
     }
 }
