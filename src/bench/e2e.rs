@@ -124,7 +124,7 @@ impl Run {
         let profile = *report.manifest.geometry.profile();
         let most = losses_max(&profile);
         if !recorder.report.profiles.iter().any(|known| known.shape == self.shape.to_string()) {
-            recorder.report.profiles.push(facts(&profile, Vec::new()));
+            recorder.report.profiles.push(facts(&profile));
         }
         for lost in [0, most] {
             for block in 0..lost {

@@ -1,6 +1,6 @@
 //! Which plots a report makes.
 
-use super::ceilings::{CIPHER, COPY_STREAMING, HASH, READ};
+use super::ceilings::{CIPHER, HASH, READ};
 use super::codec::decode_name;
 use super::disk::ALL;
 use super::net::ROUND_TRIP;
@@ -66,7 +66,7 @@ fn roof(report: &Report) -> Option<Figure> {
         .collect();
     let most = dots.iter().map(|dot| dot.at.0).fold(2.0, f64::max) * 1.05;
     let traffic = (0..=40).map(|part| 1.0 + (most - 1.0) * f64::from(part) / 40.0);
-    let traffic = traffic.map(|x| Some((x, report.traffic(threads, COPY_STREAMING, x - 1.0, None)? / 1e9)));
+    let traffic = traffic.map(|x| Some((x, report.traffic(threads, 1.0, x - 1.0, None)? / 1e9)));
     let traffic: Vec<(f64, f64)> = traffic.collect::<Option<_>>()?;
     let mut roofs = vec![Line { label: "memory: read and write".into(), points: traffic, colour: GREY }];
     for (name, label, colour) in [(HASH, "hash of as many bytes", 1), (CIPHER, "cipher of as many bytes", 2)]
@@ -114,7 +114,7 @@ fn shapes(report: &Report) -> Option<Figure> {
         Group { label: Some(label), bars: encode.into_iter().chain(decode).collect() }
     });
     let groups: Vec<Group> = groups.filter(|group| !group.bars.is_empty()).collect();
-    let text = "GB/s on one thread by the fastest level; lost are data blocks.";
+    let text = "GB/s on one thread by the fastest level; lost are data blocks, all parity is at hand.";
     let title = "Encode and decode by shape".into();
     (!groups.is_empty()).then(|| Figure { title, text: text.into(), svg: bars(&groups, None) })
 }

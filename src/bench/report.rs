@@ -153,8 +153,12 @@ pub struct ProfileFacts {
     pub evidence: String,
     /// XORs of 64 bytes for 64 source bytes when encoding, times 1000.
     pub xors_per_mille: u64,
-    /// How many data blocks were lost in the decodings that were timed.
+    /// How many data blocks, and no parity, were lost in the decodings that were timed.
     pub losses: Vec<usize>,
+    /// What each of them reads of other blocks, in thousandths of the source: of some codes less than all. Empty if it
+    /// was not recorded.
+    #[serde(default)]
+    pub losses_read_per_mille: Vec<u64>,
 }
 
 /// A directory that was measured.

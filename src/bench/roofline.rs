@@ -47,10 +47,10 @@ impl Report {
             for &threads in &threads {
                 roofs.extend(self.encode_roof(profile, threads));
             }
-            for (&lost, &threads) in
-                profile.losses.iter().flat_map(|lost| threads.iter().map(move |t| (lost, t)))
+            for (loss, &threads) in
+                (0..profile.losses.len()).flat_map(|loss| threads.iter().map(move |t| (loss, t)))
             {
-                roofs.extend(self.decode_roof(profile, lost, threads));
+                roofs.extend(self.decode_roof(profile, loss, threads));
             }
         }
         for profile in &self.profiles {
@@ -59,12 +59,12 @@ impl Report {
         roofs
     }
 
-    /// What memory allows a work that reads its source once and writes `written` bytes for each of its bytes. A
-    /// write costs what a copy costs more than a read.
+    /// What memory allows a work that reads and writes so many bytes for each byte of its source. A write costs what
+    /// a copy costs more than a read.
     pub(super) fn traffic(
         &self,
         threads: usize,
-        copy: &str,
+        read: f64,
         written: f64,
         work: Option<&Measurement>,
     ) -> Option<f64> {
@@ -72,26 +72,29 @@ impl Report {
             let ceiling = self.find(Kind::Ceiling, name, threads)?;
             Some(work.map_or_else(|| ceiling.rate(), |work| ceiling.rate_during(work)))
         };
-        let (read, copy) = (rate(READ)?, rate(copy).or_else(|| rate(COPY))?);
-        Some(1.0 / (1.0 / read + written * (1.0 / copy - 1.0 / read).max(0.0)))
+        let (reads, copies) = (rate(READ)?, rate(COPY_STREAMING).or_else(|| rate(COPY))?);
+        Some(1.0 / (read / reads + written * (1.0 / copies - 1.0 / reads).max(0.0)))
     }
 
     fn encode_roof(&self, profile: &ProfileFacts, threads: usize) -> Option<Roof> {
         let work = self.find(Kind::Encode, &profile.shape, threads)?;
         let written = profile.parity as f64 / profile.data as f64;
-        self.memory_roof(format!("encode {}", profile.shape), work, COPY_STREAMING, written)
+        self.memory_roof(format!("encode {}", profile.shape), work, 1.0, written)
     }
 
-    fn decode_roof(&self, profile: &ProfileFacts, lost: usize, threads: usize) -> Option<Roof> {
+    fn decode_roof(&self, profile: &ProfileFacts, loss: usize, threads: usize) -> Option<Roof> {
+        let lost = profile.losses[loss];
         let name = decode_name(&profile.shape, lost);
         let work = self.find(Kind::Decode, &name, threads)?;
-        self.memory_roof(format!("decode {name}"), work, COPY, lost as f64 / profile.data as f64)
+        let read = profile.losses_read_per_mille.get(loss).map_or(1.0, |&read| read as f64 / 1000.0);
+        self.memory_roof(format!("decode {name}"), work, read, lost as f64 / profile.data as f64)
     }
 
-    fn memory_roof(&self, what: String, work: &Measurement, copy: &str, written: f64) -> Option<Roof> {
+    fn memory_roof(&self, what: String, work: &Measurement, read: f64, written: f64) -> Option<Roof> {
         let threads = work.subject.threads;
-        let read = self.find(Kind::Ceiling, READ, threads)?.rate_during(work);
-        let ceilings = vec![(READ, read), (TRAFFIC, self.traffic(threads, copy, written, Some(work))?)];
+        let reads = self.find(Kind::Ceiling, READ, threads)?.rate_during(work);
+        let ceilings =
+            vec![(READ, reads / read), (TRAFFIC, self.traffic(threads, read, written, Some(work))?)];
         Some(Roof { what, threads, reached: Some(work.rate()), ceilings })
     }
 

@@ -41,6 +41,9 @@ pub(super) struct PageArgs {
 #[derive(Subcommand, Debug)]
 pub(super) enum BenchCommand {
     /// Encode and decode in memory, beside what memory, hash and cipher allow
+    ///
+    /// Decoding restores one data block, half as many as may always be lost, and all of these, from all other blocks:
+    /// no parity is lost.
     Codec(CodecArgs),
     /// Write, sync and read back in directories, alone and all at a time
     Disk(DiskArgs),

@@ -49,6 +49,10 @@ fn codec_measures_every_level_beside_its_ceilings() {
     let profile = &report["profiles"][1];
     assert_eq!((&profile["shape"], &profile["threshold"]), (&"12+12".into(), &13.into()));
     assert_eq!(profile["losses"], serde_json::json!([1, 5, 11]));
+    // Any four blocks of the shift code, and 13 of the other; but where parity abounds less than all of twelve.
+    assert_eq!(report["profiles"][0]["losses_read_per_mille"], serde_json::json!([1000, 1000]));
+    let read: Vec<u64> = serde_json::from_value(profile["losses_read_per_mille"].clone()).unwrap();
+    assert!(read[0] < 1000 && read[2] <= 1083, "{read:?}");
 }
 
 #[test]
@@ -67,6 +71,7 @@ fn codec_refuses_what_cannot_be_meant() {
     }
     let run = tanner("bench codec --size 1TiB --shapes 10+5").run().expect(2);
     run.is_one_line_of_error().err_has("memory").err_has("--size");
+    tanner("bench codec --help").run().expect(0).out_has("no parity is lost");
     let foreign = if cfg!(target_arch = "aarch64") { "avx2" } else { "neon" };
     tanner(CODEC).env("TANNER_SIMD", foreign).run().expect(2);
 }
