@@ -43,6 +43,10 @@ impl Ticker {
             let every = if bar.is_some() { BAR_INTERVAL } else { interval };
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 let (done, total) = progress.get();
+                if total == 0 {
+                    // Nothing that is counted in bytes.
+                    continue;
+                }
                 match &bar {
                     Some(bar) => {
                         bar.set_length(total);
