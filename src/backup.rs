@@ -25,7 +25,7 @@ use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, NAME_BYTES_MAX};
 use crate::parallel::blocking;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
-use crate::scheduler::{Policy, stores_survivable};
+use crate::scheduler::{Placement, Policy};
 use crate::source::{IoMode, Source};
 use crate::store::{Store, block_name, manifest_name};
 
@@ -212,7 +212,7 @@ impl Backup<'_> {
         let held = outcome.held();
         let empty = manifest.geometry.empty_blocks();
         let manifests = outcome.has_manifest.iter().filter(|&&has| has).count();
-        let survivable = stores_survivable(codec, &empty, &held, manifests);
+        let survivable = Placement { codec, always: &empty, held: &held, manifests }.stores_survivable();
         let margin = codec.recoverable(&outcome.visible(empty, &held));
         let (Some(stores_survivable), Some(blocks_survivable)) = (survivable, margin) else {
             outcome.remove(self.id).await;

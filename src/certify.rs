@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use rayon::prelude::*;
-use tanner_kernels::certificate::{HEADER, Method, Trial};
+use tanner_kernels::certificate::{HEADER, Method, Trial, TrialError};
 use tanner_kernels::{BlockSet, Code, Construction, Losses, Minors, Profile, RankTest};
 
 use crate::error::Error;
@@ -35,16 +35,18 @@ impl Certificates {
     /// # Errors
     /// If the file cannot be read or is no such file.
     pub fn open(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::Certificates { path: path.to_owned(), source };
         let text = match std::fs::read_to_string(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => HEADER.to_owned(),
-            text => {
-                text.map_err(|source| Error::Certificates { path: path.to_owned(), source: source.into() })?
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self { path: path.to_owned(), trials: Vec::new() });
             }
+            text => text.map_err(|source| failed(source.into()))?,
         };
-        let trials = text.lines().skip(1).map(str::parse).collect::<Result<_, _>>();
-        let trials = trials
-            .map_err(|source| Error::Certificates { path: path.to_owned(), source: Box::new(source) })?;
-        Ok(Self { path: path.to_owned(), trials })
+        let sealed = text.rfind('#').filter(|&seal| text[seal..] == seal_of(&text[..seal]));
+        let sealed =
+            sealed.ok_or_else(|| failed("it was changed by other means than `tanner certify`".into()))?;
+        let trials = text[..sealed].lines().skip(1).map(str::parse).collect::<Result<_, TrialError>>();
+        Ok(Self { path: path.to_owned(), trials: trials.map_err(|source| failed(source.into()))? })
     }
 
     /// What is in the file.
@@ -146,7 +148,8 @@ impl Certificates {
             )
         });
         let lines = self.trials.iter().map(|trial| format!("{trial}\n"));
-        let text = std::iter::once(format!("{HEADER}\n")).chain(lines).collect::<String>();
+        let mut text = std::iter::once(format!("{HEADER}\n")).chain(lines).collect::<String>();
+        text.push_str(&seal_of(&text));
         let write = || -> std::io::Result<()> {
             let directory = self.path.parent().filter(|path| !path.as_os_str().is_empty());
             let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
@@ -156,6 +159,11 @@ impl Certificates {
         };
         write().map_err(|source| Error::Certificates { path: self.path.clone(), source: source.into() })
     }
+}
+
+/// The last line of a file with these lines before.
+fn seal_of(lines: &str) -> String {
+    format!("# blake3 {}\n", blake3::hash(lines.as_bytes()))
 }
 
 /// Minors first: they are one line each.
@@ -208,7 +216,7 @@ fn failures(
     stop: &Stop,
 ) -> (u64, Vec<usize>) {
     let (failed, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
-    let rank = || RankTest::new(code).with_look_ahead(LOOK_AHEAD_MAX);
+    let rank = || rank_test(code);
     let starts = indices.clone().step_by(SHARE).collect::<Vec<u64>>();
     starts.into_par_iter().for_each_init(rank, |rank, start| {
         for index in start..indices.end.min(start + SHARE as u64) {
@@ -253,7 +261,7 @@ fn climb(code: &Code, climbs: u64) -> Trial {
                 (live, open) = (next, now);
             }
         }
-        let mut rank = RankTest::new(code).with_look_ahead(LOOK_AHEAD_MAX);
+        let mut rank = rank_test(code);
         let given_back = lost(&live).into_iter().map(|block| {
             let mut more = live.clone();
             more.insert(block);
@@ -286,7 +294,7 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
     let profile = Profile::new(data as u64, parity as u64, construction, 64, FRAME_STEPS)
         .map_err(|error| error.to_string())?;
     let code = Code::new(profile);
-    let mut rank = RankTest::new(&code).with_look_ahead(LOOK_AHEAD_MAX);
+    let mut rank = rank_test(&code);
     if trial.failed > trial.tried {
         return Err(format!("{} of {} failed", trial.failed, trial.tried));
     }
@@ -369,6 +377,13 @@ impl Draw {
     }
 }
 
+/// The rank test of all trials. It looks as far ahead as hardly any loss needs that is determined at all; what needs more
+/// counts as lost.
+pub(crate) fn rank_test(code: &Code) -> RankTest<'_> {
+    let depth = code.profile().depth();
+    RankTest::new(code).with_look_ahead(LOOK_AHEAD_MAX.max(code.profile().parity().min(16) * depth))
+}
+
 /// The code that is tried for a shape: the one that is chosen for it, or the shift code with the least prime.
 ///
 /// # Errors
@@ -379,21 +394,24 @@ pub fn profile(data: u64, parity: u64, shift: bool) -> Result<Profile, Error> {
         return Profile::for_source(data, parity, 1 << 40).map_err(refused);
     }
     let least = data.max(parity).max(2);
-    let is_prime = |n: u64| (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     let modulus = (least..).find(|&n| is_prime(n)).and_then(|prime| u32::try_from(prime).ok());
     let construction = Construction::Shift { modulus: modulus.unwrap_or(u32::MAX) };
     Profile::new(data, parity, construction, 64, FRAME_STEPS).map_err(refused)
 }
 
+pub(crate) fn is_prime(n: u64) -> bool {
+    n > 1 && (2..).take_while(|divisor| divisor * divisor <= n).all(|divisor| !n.is_multiple_of(divisor))
+}
+
 /// Kinds of losses with no more than this many are tried as a whole.
 pub const ALL_MAX: u64 = 1_000_000;
-const SAMPLES_MAX_UNPROMISED: u64 = 10_000;
+const SAMPLES_MAX_UNPROMISED: u64 = 1000;
 /// Random losses between two lines written down.
 const PIECE: u64 = 1 << 20;
 /// Losses that a thread takes at a time.
 const SHARE: usize = 256;
 const SEED: u64 = 1;
-/// Steps: whatever is found with more is counted as lost.
+/// Steps.
 const LOOK_AHEAD_MAX: usize = 160;
 const LOOK_AHEAD_CLIMB: usize = 48;
 const CLIMB_STEPS: usize = 400;

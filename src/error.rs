@@ -29,6 +29,16 @@ pub enum Error {
     /// The shape is not one.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// No shape survives what was asked for.
+    #[error(
+        "no shape with one block on each of {stores} stores survives the loss of {lost}: take more stores, or ask for less"
+    )]
+    NoShape {
+        /// Stores.
+        stores: usize,
+        /// How many may be lost.
+        lost: usize,
+    },
     /// A file of certificates that cannot be read or written, or is none.
     #[error("{}", path.display())]
     Certificates {
@@ -277,6 +287,7 @@ impl Error {
             | Self::StoreTwice { .. }
             | Self::Profile(_)
             | Self::Certificates { .. }
+            | Self::NoShape { .. }
             | Self::Level(_)
             | Self::Id(_)
             | Self::Memory { .. }

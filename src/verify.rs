@@ -11,7 +11,7 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::Stop;
 use crate::restore::missing;
-use crate::scheduler::stores_survivable;
+use crate::scheduler::{Placement, StoreLosses};
 use crate::store::block_name;
 
 /// What the stores hold of a backup, and what that is good for.
@@ -27,6 +27,8 @@ pub struct Health {
     pub blocks_survivable: Option<usize>,
     /// How many stores may be lost, whichever they are; none if the backup cannot be restored.
     pub stores_survivable: Option<usize>,
+    /// What the loss of one store more than that would do; none if that is all, or more than can be tried.
+    pub beyond: Option<StoreLosses>,
 }
 
 impl Health {
@@ -38,8 +40,11 @@ impl Health {
         held.iter().for_each(|blocks| good.insert_all(blocks));
         let blocks_survivable = found.codec.recoverable(&good);
         let manifests = found.has_manifest.iter().filter(|&&has| has).count();
-        let stores_survivable = stores_survivable(&found.codec, &empty, &held, manifests);
-        Self { good, held, damages, blocks_survivable, stores_survivable }
+        let placement = Placement { codec: &found.codec, always: &empty, held: &held, manifests };
+        let stores_survivable = placement.stores_survivable();
+        let next = stores_survivable.and_then(|stores| placement.losses_of(stores + 1));
+        let beyond = next.filter(|losses| losses.stores < found.stores.len());
+        Self { good, held, damages, blocks_survivable, stores_survivable, beyond }
     }
 
     /// What the stores list, without reading a block.

@@ -12,12 +12,11 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::io::Write as _;
-use std::ops::Range;
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use tanner_kernels::{BlockSet, CodeChoice, Codec, Construction, Profile};
+use tanner_kernels::{CodeChoice, Codec, Construction, Losses, Profile, RankTest};
 
 fn main() -> ExitCode {
     match run() {
@@ -132,23 +131,22 @@ impl Screen {
     }
 
     /// How many losses fail, and how many were tried.
-    fn failures(&self, data_lost: usize, samples: usize) -> (usize, usize) {
-        let (data, parity) = (self.codec.profile().data(), self.codec.profile().parity());
-        let all = choose(data, data_lost).saturating_mul(choose(parity, self.lost - data_lost));
-        let tried = samples.min(all);
-        let (next, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    fn failures(&self, data_lost: usize, samples: usize) -> (u64, u64) {
+        let profile = self.codec.profile();
+        let losses =
+            Losses::new(profile, profile.blocks() - self.lost, data_lost).expect("there are such losses");
+        let all = losses.count().filter(|&all| all <= samples as u64);
+        let tried = all.unwrap_or(samples as u64);
+        let (next, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         let work = || {
+            let mut rank = RankTest::new(self.codec.code());
             loop {
-                let sample = next.fetch_add(1, Ordering::Relaxed);
-                if sample >= tried {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= tried {
                     return;
                 }
-                let live = if tried == all {
-                    self.nth_loss(data_lost, sample)
-                } else {
-                    self.loss(data_lost, (data_lost * samples + sample) as u64)
-                };
-                if self.codec.recoverable(&live).is_none() {
+                let live = if all.is_some() { losses.nth(index) } else { losses.sample(SEED, index) };
+                if !rank.determines(&live) {
                     failed.fetch_add(1, Ordering::Relaxed);
                 }
             }
@@ -156,54 +154,7 @@ impl Screen {
         std::thread::scope(|scope| (0..self.threads).for_each(|_| _ = scope.spawn(work)));
         (failed.into_inner(), tried)
     }
-
-    /// What is left after one of all losses with `data_lost` data blocks among them.
-    fn nth_loss(&self, data_lost: usize, index: usize) -> BlockSet {
-        let (data, blocks) = (self.codec.profile().data(), self.codec.profile().blocks());
-        let of_data = choose(data, data_lost);
-        let mut live = BlockSet::all(blocks);
-        subset(0..data, data_lost, index % of_data, |block| live.remove(block));
-        subset(data..blocks, self.lost - data_lost, index / of_data, |block| live.remove(block));
-        live
-    }
-
-    /// What is left after the loss of random blocks, `data_lost` of them data.
-    fn loss(&self, data_lost: usize, sample: u64) -> BlockSet {
-        let (data, blocks) = (self.codec.profile().data(), self.codec.profile().blocks());
-        let mut state = sample.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-        let mut below = |bound: usize| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (((state >> 32) * bound as u64) >> 32) as usize
-        };
-        let mut live = BlockSet::all(blocks);
-        for (mut from, count) in [
-            ((0..data).collect::<Vec<usize>>(), data_lost),
-            ((data..blocks).collect(), self.lost - data_lost),
-        ] {
-            (0..count).for_each(|_| live.remove(from.swap_remove(below(from.len()))));
-        }
-        live
-    }
 }
 
-/// How many subsets of `size` elements there are, or the largest number if that is less.
-fn choose(elements: usize, size: usize) -> usize {
-    // A factor after the other keeps the quotient whole.
-    let count = (0..size).try_fold(1_u128, |count, taken| {
-        Some(count.checked_mul(elements.saturating_sub(taken) as u128)? / (taken as u128 + 1))
-    });
-    count.and_then(|count| usize::try_from(count).ok()).unwrap_or(usize::MAX)
-}
-
-/// Hands out the elements of one of all subsets of `size` elements.
-fn subset(elements: Range<usize>, mut size: usize, mut index: usize, mut take: impl FnMut(usize)) {
-    for element in elements.clone() {
-        // Those without the element come first.
-        let without = choose(elements.end - element - 1, size);
-        if index >= without {
-            index -= without;
-            take(element);
-            size -= 1;
-        }
-    }
-}
+/// Others than those of the certificates.
+const SEED: u64 = 2;

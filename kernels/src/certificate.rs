@@ -64,24 +64,38 @@ pub const HEADER: &str =
 pub fn certificates() -> &'static [Trial] {
     static ALL: OnceLock<Vec<Trial>> = OnceLock::new();
     ALL.get_or_init(|| {
-        let lines = include_str!("../certificates.csv").lines().skip(1);
+        let lines = include_str!("../certificates.csv").lines().skip(1).filter(|line| !line.starts_with('#'));
         lines.map(|line| line.parse().expect("a test reads them all")).collect()
     })
 }
 
+/// The least modulus for which all losses of a shift code of such a shape were tried, and none failed.
+pub(crate) fn least_modulus(data: usize, parity: usize) -> Option<u32> {
+    let modulus = |trial: &Trial| match trial.construction {
+        Construction::Shift { modulus } if trial.failed == 0 && trial.is_at_least(data, parity) => {
+            Some(modulus)
+        }
+        _ => None,
+    };
+    certificates().iter().filter(|trial| trial.method == Method::Minors).filter_map(modulus).min()
+}
+
 impl Trial {
+    /// Whether a shift code of such a shape is part of this one. Delays are b·j, so data and parity may change places;
+    /// and the minors of fewer blocks are among those of more.
+    fn is_at_least(&self, data: usize, parity: usize) -> bool {
+        data <= self.data && parity <= self.parity || parity <= self.data && data <= self.parity
+    }
+
     /// Whether this is about the code of a profile, or one that it is part of.
     #[must_use]
     pub fn covers(&self, profile: &Profile) -> bool {
-        let (k, m) = (profile.data(), profile.parity());
-        let same = self.construction == profile.construction();
-        match self.method {
-            // Delays are b·j: data and parity may change places, and fewer of both are minors of more.
-            Method::Minors => {
-                same && (k <= self.data && m <= self.parity || m <= self.data && k <= self.parity)
-            }
-            _ => same && (k, m) == (self.data, self.parity),
-        }
+        let (data, parity) = (profile.data(), profile.parity());
+        let is_of_shape = match self.method {
+            Method::Minors => self.is_at_least(data, parity),
+            _ => (data, parity) == (self.data, self.parity),
+        };
+        is_of_shape && self.construction == profile.construction()
     }
 
     /// Whether the other is about the same kind of losses of the same code.

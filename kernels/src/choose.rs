@@ -1,7 +1,8 @@
 //! Which profile to use for a shape and a size. Whatever is chosen is written into the manifest, so these
 //! rules may improve without touching stored backups.
 
-use crate::evidence::{SCREENED, SHIFT_MDS, surplus};
+use crate::certificate::least_modulus;
+use crate::evidence::{SCREENED, surplus};
 use crate::profile::{
     Construction, FRAME_STEPS_MULTIPLE, Profile, ProfileError, WEIGHT_MAX, check_shape, depth, stripe,
 };
@@ -80,8 +81,9 @@ fn frame_steps(steps: u64, tail: u64, construction: Construction) -> u32 {
 
 /// The shift code with the least delays that are sure to restore from any k blocks.
 fn shift(k: u32, m: u32) -> Construction {
-    let certified = SHIFT_MDS.iter().filter(|&&(data, parity, _)| k <= data && m <= parity);
-    Construction::Shift { modulus: certified.map(|&(_, _, modulus)| modulus).min().unwrap_or(0) }
+    let plain = Construction::Shift { modulus: 0 };
+    let certified = least_modulus(k as usize, m as usize).map(|modulus| Construction::Shift { modulus });
+    certified.filter(|&shift| depth(shift, k, m) < depth(plain, k, m)).unwrap_or(plain)
 }
 
 /// The shift code is cheap with few parity blocks or few data blocks, and a window of k·(D+1) symbols that stays in
@@ -145,7 +147,7 @@ mod tests {
             _ => None,
         };
         for (k, m, q) in
-            [(10, 4, 11), (10, 5, 11), (17, 3, 17), (3, 7, 7), (20, 4, 23), (16, 8, 17), (20, 10, 0)]
+            [(10, 4, 11), (10, 5, 11), (17, 3, 17), (3, 7, 7), (20, 4, 23), (16, 8, 17), (20, 10, 23)]
         {
             assert_eq!(shift(k, m), Some(q), "{k}+{m}");
         }
@@ -158,9 +160,9 @@ mod tests {
             (20, 20, (8, 32, 23, 3)),
             (24, 26, (8, 32, 23, 2)),
             (30, 30, (8, 32, 31, 1)),
-            (25, 25, (8, 32, 15, 33)),
+            (25, 25, (8, 32, 23, 2)),
             (100, 30, (8, 32, 15, 2)),
-            (50, 50, (10, 32, 15, 2)),
+            (50, 50, (10, 32, 23, 1)),
             (100, 100, (12, 16, 15, 1)),
             (200, 50, (8, 16, 31, 1)),
             (500, 100, (8, 16, 15, 1)),

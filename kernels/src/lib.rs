@@ -58,6 +58,9 @@ mod rfc5170_choice;
 mod simd;
 mod surplus;
 
+#[doc = include_str!("code.md")]
+pub mod theory {}
+
 pub use arena::{Arena, ArenaError};
 pub use block_set::BlockSet;
 pub use choose::CodeChoice;

@@ -93,8 +93,8 @@ fn small_shapes_survive_every_loss_of_m() {
 fn shift_without_modulus_survives_losses_of_m() {
     let mut dice = Dice(1);
     for (k, m) in [(20, 10), (25, 5), (40, 4), (30, 8)] {
-        let stored = Stored::new(Profile::for_source(k, m, 200_000).unwrap(), 200_000);
-        assert_eq!(stored.codec.profile().construction(), Construction::Shift { modulus: 0 });
+        let plain = Construction::Shift { modulus: 0 };
+        let stored = Stored::new(Profile::new(k, m, plain, 64, 1152).unwrap(), 200_000);
         for data_lost in 0..=m as usize {
             for _ in 0..4 {
                 stored.survives(&stored.stratum(&mut dice, m as usize, data_lost));

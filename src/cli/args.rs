@@ -9,6 +9,7 @@ use tanner_kernels::CodeChoice;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
+use super::plan::PlanArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -38,6 +39,8 @@ pub(super) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
+    /// Say what a shape costs and what it survives, or choose one, before anything is stored
+    Plan(PlanArgs),
     /// Back up a file to several stores in one pass; prints the backup's id
     Backup(BackupArgs),
     /// Restore a backup to a file

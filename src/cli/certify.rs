@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
+use tanner_kernels::Minors;
 use tanner_kernels::certificate::Trial;
 
 use super::{Context, Outcome};
-use crate::certify::{Certificates, Effort, check, profile};
+use crate::certify::{Certificates, Effort, check, is_prime, profile};
 use crate::error::Error;
 
 #[derive(Args, Debug)]
@@ -15,6 +16,11 @@ pub(super) struct CertifyArgs {
     /// Shapes such as 24+26
     #[arg(value_name = "K+M", value_parser = parse_shape)]
     shapes: Vec<(u64, u64)>,
+
+    /// All that is shipped: the shift code by primes, each with as many parity blocks as can be tried, and the shapes
+    /// of the coupled code that people use
+    #[arg(long, conflicts_with_all = ["shapes", "shift"])]
+    all: bool,
 
     /// Try the shift code with the least prime that tells the blocks apart, whatever is chosen for the shape
     #[arg(long)]
@@ -65,14 +71,62 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
             });
         }
         let effort = Effort { samples: args.samples, climbs: args.climbs };
-        for &(data, parity) in &args.shapes {
-            let profile = profile(data, parity, args.shift)?;
+        let named = args.shapes.iter().map(|&(data, parity)| (data, parity, args.shift));
+        let primes = shift_shapes().map(|(data, parity)| (data, parity, true));
+        let coupled = COUPLED_SHAPES.map(|(data, parity)| (data, parity, false));
+        let shapes: Vec<(u64, u64, bool)> =
+            if args.all { primes.chain(coupled).collect() } else { named.collect() };
+        for (data, parity, shift) in shapes {
+            let profile = profile(data, parity, shift)?;
             certificates.add(&profile, effort, &stop, |trial| output.say(&words(trial)))?;
         }
         Ok(Outcome { code: 0, summary: json!({ "trials": certificates.trials().len() }) })
     };
     tokio::task::spawn_blocking(run).await.expect("trying losses does not panic")
 }
+
+/// For each prime the shape with as many data blocks and as much parity as has few enough losses. It covers all that are
+/// smaller, and those with data and parity exchanged.
+fn shift_shapes() -> impl Iterator<Item = (u64, u64)> {
+    let losses = |q: u64, m: u64| (0..m).fold(1.0, |all, i| all * (q + m - i) as f64 / (i + 1) as f64);
+    let shape = move |q: u64| {
+        let most = if q < 64 { 1e9 } else { 1e8 };
+        let parity =
+            (3.min(q)..=q.min(Minors::PARITY_MAX as u64)).take_while(|&m| losses(q, m) <= most).last();
+        Some((q, parity?))
+    };
+    (2..1000).filter(|&n| is_prime(n)).map_while(shape)
+}
+
+/// Shapes that people use, and all that are small enough to be tried as a whole.
+const COUPLED_SHAPES: [(u64, u64); 26] = [
+    (11, 11),
+    (11, 12),
+    (11, 13),
+    (11, 14),
+    (11, 15),
+    (12, 11),
+    (12, 12),
+    (12, 13),
+    (13, 11),
+    (13, 12),
+    (13, 13),
+    (14, 11),
+    (14, 12),
+    (15, 11),
+    (16, 11),
+    (16, 16),
+    (20, 20),
+    (24, 26),
+    (25, 25),
+    (29, 51),
+    (50, 25),
+    (50, 50),
+    (100, 20),
+    (100, 30),
+    (100, 100),
+    (1000, 200),
+];
 
 fn words(trial: &Trial) -> String {
     let Trial { data, parity, left, data_lost, tried, failed, seconds, .. } = trial;

@@ -13,6 +13,7 @@ use super::{Context, Outcome};
 use crate::backup::{Backup, BackupReport, Shape};
 use crate::error::Error;
 use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
+use crate::guarantee::Guarantee;
 use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::resources::Resources;
@@ -243,6 +244,17 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
         found.manifest.geometry.profile(),
     );
     output.result(&format!("{:<10} {promise} (as listed; `tanner verify` reads the blocks)", "survives"));
+    if let Some(beyond) = &health.beyond {
+        let names = beyond.example.iter().map(|&store| found.stores[store].url());
+        let such_as = match beyond.fatal {
+            0 => String::new(),
+            _ => format!(", such as {}", names.collect::<Vec<_>>().join(" and ")),
+        };
+        let (fatal, losses) = (beyond.fatal, beyond.losses);
+        let of = count(beyond.stores, "store");
+        output
+            .result(&format!("{:<10} {fatal} of {losses} losses of {of} would be fatal{such_as}", "beyond"));
+    }
     if !health.damages.is_empty() {
         let blocks: Vec<String> = blocks_of(&health.damages).iter().map(ToString::to_string).collect();
         output.result(&format!("{:<10} not in the stores named: {}", "blocks", blocks.join(" ")));
@@ -297,6 +309,12 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
         "restorable": health.blocks_survivable.is_some(),
         "blocks_survivable": health.blocks_survivable,
         "stores_survivable": health.stores_survivable,
+        "beyond": health.beyond.as_ref().map(|beyond| json!({
+            "stores": beyond.stores,
+            "losses": beyond.losses,
+            "fatal": beyond.fatal,
+            "example": beyond.example.iter().map(|&store| found.stores[store].url()).collect::<Vec<_>>(),
+        })),
     })
 }
 
@@ -340,13 +358,31 @@ pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<
 
 fn shape(profile: &Profile) -> String {
     let (k, m, n, code) = (profile.data(), profile.parity(), profile.blocks(), profile.code_name());
-    let evidence = match profile.evidence() {
-        Evidence::Proved => "proved",
-        Evidence::Tried => "every loss was tried",
-        Evidence::Screened => "screened, not proved",
-        Evidence::Estimated => "an estimate for this shape",
-    };
+    let evidence = evidence(profile);
     format!("{k}+{m} blocks by the {code} code, any {} of {n} restore ({evidence})", profile.threshold())
+}
+
+/// What stands behind the promise.
+pub(super) fn evidence(profile: &Profile) -> String {
+    match profile.evidence() {
+        Evidence::Proved => "proved".into(),
+        Evidence::Tried => "every loss was tried".into(),
+        Evidence::Bounded => {
+            let bound = Guarantee::certified(profile).map_or(1.0, |level| level.worst_stratum);
+            format!("but for at most {} of losses, at 95 %", share(bound))
+        }
+        Evidence::Screened => "screened, not proved".into(),
+        Evidence::Estimated => "an estimate for this shape".into(),
+    }
+}
+
+/// A share, such as 1 in 3 000 000.
+pub(super) fn share(share: f64) -> String {
+    match share {
+        0.0 => "none".into(),
+        share if share > 0.01 => format!("{:.0} %", share * 100.0),
+        share => format!("{share:.1e}"),
+    }
 }
 
 fn promise(

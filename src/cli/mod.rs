@@ -8,6 +8,7 @@ mod bench_words;
 mod certify;
 mod commands;
 mod output;
+mod plan;
 mod repair;
 mod ticker;
 
@@ -90,6 +91,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
+        Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };

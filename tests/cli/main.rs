@@ -15,6 +15,7 @@ mod json;
 mod levels;
 mod main_job;
 mod overwriting;
+mod plan;
 mod progress;
 mod repair;
 mod signals;

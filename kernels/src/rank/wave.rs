@@ -22,6 +22,7 @@ pub struct RankTest<'a> {
     /// For each phase and data block, the rows that its symbol of that phase is in: so many periods later, which row.
     taps: Vec<Vec<(u32, u32)>>,
     taps_max: usize,
+    periods_max: usize,
     chunk: usize,
     look_ahead: Option<usize>,
     lost: Vec<usize>,
@@ -49,6 +50,7 @@ impl<'a> RankTest<'a> {
             phase_ends.push(rows.len());
         }
         let taps_max = taps.iter().map(Vec::len).max().unwrap_or(0);
+        let periods_max = taps.iter().flatten().map(|tap| tap.0 as usize).max().unwrap_or(0);
         let chunk = chunk_steps(code);
         Self {
             code,
@@ -56,6 +58,7 @@ impl<'a> RankTest<'a> {
             phase_ends,
             taps,
             taps_max,
+            periods_max,
             chunk,
             look_ahead: None,
             lost: Vec::new(),
@@ -169,12 +172,15 @@ impl<'a> RankTest<'a> {
     fn add_step(&mut self, step: usize) -> bool {
         let (period, data) = (self.phase_ends.len(), self.code.profile().data());
         let wave = &mut self.wave;
-        for &block in &self.lost {
-            if !wave.add(&self.taps[step % period * data + block], step / period * wave.windows) {
+        let first = step / period * wave.windows;
+        wave.make_room(self.lost.len(), first + (self.periods_max + 1) * wave.windows + 1);
+        for (place, &block) in self.lost.iter().enumerate() {
+            let unknown = step * self.lost.len() + place;
+            if !wave.add(unknown, &self.taps[step % period * data + block], first) {
                 return false;
             }
         }
-        wave.complete(step / period * wave.windows + wave.closed[step % period]);
+        wave.complete(first + wave.closed[step % period]);
         true
     }
 }
@@ -222,6 +228,8 @@ struct Equation {
     left: usize,
     /// XOR of their numbers: of the last one, its number.
     unknowns: usize,
+    /// The symbol that was added last, counted from 1.
+    last: usize,
 }
 
 impl Wave {
@@ -239,42 +247,50 @@ impl Wave {
         self.leading.clear();
     }
 
+    /// Makes room for so many more symbols, and for equations before `end`.
+    fn make_room(&mut self, symbols: usize, end: usize) {
+        let symbols = self.settled.len() + symbols;
+        self.settled.resize(symbols, false);
+        self.contained.resize(symbols * self.taps_max, NONE);
+        self.lacks.resize(symbols * self.words, 0);
+        if end > self.equations.len() {
+            self.equations.resize(end, Equation::default());
+            self.residues.resize(end * self.words, 0);
+        }
+    }
+
     /// Adds a symbol with its taps, `first` being the first equation of its period; whether it is in any equation.
-    fn add(&mut self, taps: &[(u32, u32)], first: usize) -> bool {
-        let (unknown, start) = (self.settled.len(), self.contained.len());
+    fn add(&mut self, unknown: usize, taps: &[(u32, u32)], first: usize) -> bool {
+        let contained = &mut self.contained[unknown * self.taps_max..][..self.taps_max];
+        let mut count = 0;
         for &(periods, row) in taps {
             let window = self.of_row[row as usize];
             if window == NONE {
                 continue;
             }
-            let equation = first + periods as usize * self.windows + window;
-            // Two taps in one window cancel.
-            match self.contained[start..].iter().position(|&other| other == equation) {
-                Some(same) => drop(self.contained.swap_remove(start + same)),
-                None => self.contained.push(equation),
+            let index = first + periods as usize * self.windows + window;
+            let equation = &mut self.equations[index];
+            equation.unknowns ^= unknown;
+            if equation.last == unknown + 1 {
+                // Two taps in one window cancel.
+                equation.last = 0;
+                equation.left -= 1;
+                count -= 1;
+                let same = contained.iter().position(|&other| other == index).expect("it was just added");
+                contained[same] = contained[count];
+                contained[count] = NONE;
+            } else {
+                equation.last = unknown + 1;
+                equation.left += 1;
+                contained[count] = index;
+                count += 1;
             }
         }
-        for &equation in &self.contained[start..] {
-            if equation >= self.equations.len() {
-                self.equations.resize(equation + 1, Equation::default());
-                self.residues.resize((equation + 1) * self.words, 0);
-            }
-            self.equations[equation].left += 1;
-            self.equations[equation].unknowns ^= unknown;
-        }
-        let is_in_any = self.contained.len() > start;
-        self.contained.resize(start + self.taps_max, NONE);
-        self.settled.push(false);
-        self.lacks.resize(self.settled.len() * self.words, 0);
-        is_in_any
+        count > 0
     }
 
     /// Equations before `end` have all their symbols.
     fn complete(&mut self, end: usize) {
-        if end > self.equations.len() {
-            self.equations.resize(end, Equation::default());
-            self.residues.resize(end * self.words, 0);
-        }
         for equation in std::mem::replace(&mut self.complete, end)..end {
             self.look_at(equation);
         }
