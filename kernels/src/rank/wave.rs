@@ -91,7 +91,11 @@ impl<'a> RankTest<'a> {
         self.find_windows(live);
         let look_ahead = look_ahead_max(self.code, self.lost.len());
         let look_ahead = self.look_ahead.map_or(look_ahead, |most| most.min(look_ahead));
-        let words_max = (self.lost.len() / 16).max(WORDS_MAX_LEAST);
+        let words_max = match self.code.profile().stripe() {
+            1 => (self.lost.len() / 16).max(WORDS_MAX_LEAST),
+            // A stripe has no known edge to begin at, so much of it may be set aside: room for all, as it grows by four.
+            _ => (self.chunk * self.lost.len() / 16).clamp(WORDS_MAX_LEAST, WORDS_MAX_STRIPE),
+        };
         let words = std::iter::successors(Some(WORDS_MIN), |words| {
             Some(4 * words).filter(|&words| words <= words_max)
         });
@@ -423,12 +427,23 @@ const NONE: usize = usize::MAX;
 const USED: usize = usize::MAX;
 const WORDS_MIN: usize = 2;
 const WORDS_MAX_LEAST: usize = 8;
+const WORDS_MAX_STRIPE: usize = 512;
 
 #[cfg(test)]
 mod tests {
     use super::RankTest;
     use crate::plan::DecodePlan;
-    use crate::{BlockSet, Code, Construction, Profile};
+    use crate::{BlockSet, Code, CodeChoice, Construction, Losses, Profile};
+
+    /// A backup that can be restored must not be called lost: of the wide stripes of RFC 5170 much is set aside.
+    #[test]
+    fn wide_stripes_are_determined_by_as_many_blocks_as_are_promised() {
+        let profile = Profile::for_code(CodeChoice::Rfc5170, 200, 200, 1 << 32).unwrap();
+        let code = Code::new(profile);
+        let losses = Losses::new(&profile, profile.threshold(), 100).unwrap();
+        let live = losses.sample(1, 0);
+        assert!(DecodePlan::new(&code, &live).is_ok() && RankTest::new(&code).determines(&live));
+    }
 
     /// Losses around the threshold, where the answer is not the same for all of them.
     #[test]
