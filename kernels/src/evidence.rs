@@ -40,12 +40,25 @@ impl Profile {
     /// What stands behind [`Profile::threshold`].
     #[must_use]
     pub fn evidence(&self) -> Evidence {
-        if self.construction() == (Construction::Shift { modulus: 0 }) {
+        self.evidence_in(certificates())
+    }
+
+    fn evidence_in(&self, certificates: &[Trial]) -> Evidence {
+        // The data is among all blocks.
+        let needs_all = self.threshold() == self.blocks();
+        if self.construction() == (Construction::Shift { modulus: 0 }) || needs_all {
             return Evidence::Proved;
         }
-        let trials: Vec<&Trial> = certificates().iter().filter(|trial| trial.covers(self)).collect();
+        let trials: Vec<&Trial> = certificates.iter().filter(|trial| trial.covers(self)).collect();
         if trials.iter().any(|trial| trial.method == Method::Minors && trial.failed == 0) {
             return Evidence::Tried;
+        }
+        // A loss that was seen to fail outweighs any number that did not, however either was found.
+        let refutes = |trial: &&Trial| {
+            trial.method != Method::Minors && trial.left >= self.threshold() && trial.failed > 0
+        };
+        if trials.iter().any(refutes) {
+            return Evidence::Estimated;
         }
         let lost = self.blocks() - self.threshold();
         let of_stratum = |data_lost: usize| {
@@ -134,7 +147,8 @@ pub(crate) const SCREENED: [Screened; 14] = [
 
 #[cfg(test)]
 mod tests {
-    use crate::{Construction, Profile};
+    use crate::certificate::{Method, Trial, certificates};
+    use crate::{Construction, Evidence, Profile};
 
     /// A promise must say what it rests on.
     #[test]
@@ -146,5 +160,24 @@ mod tests {
         assert_eq!(evidence(500, 4), "proved");
         let other = Construction::Coupled { n1: 8, period: 32, depth: 15, seed: 46 };
         assert_eq!(Profile::new(24, 26, other, 64, 16).unwrap().evidence().name(), "estimated");
+    }
+
+    /// A promise that a climb broke must not be called bounded by what random losses did not find.
+    #[test]
+    fn one_loss_that_fails_outweighs_all_that_do_not() {
+        let profile = Profile::for_source(24, 26, 1 << 32).unwrap();
+        let mut trials = certificates().to_vec();
+        assert_eq!(profile.evidence_in(&trials), Evidence::Bounded);
+        let covers = |trial: &&mut Trial| trial.method == Method::Climb && trial.covers(&profile);
+        trials.iter_mut().find(covers).unwrap().failed = 1;
+        assert_eq!(profile.evidence_in(&trials), Evidence::Estimated);
+    }
+
+    #[test]
+    fn that_all_blocks_suffice_needs_no_trial() {
+        let profile =
+            Profile::new(60, 1, Construction::Coupled { n1: 8, period: 8, depth: 7, seed: 1 }, 64, 16);
+        let profile = profile.unwrap();
+        assert_eq!((profile.threshold(), profile.evidence()), (61, Evidence::Proved));
     }
 }
