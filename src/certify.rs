@@ -217,9 +217,10 @@ fn failures(
 ) -> (u64, Vec<usize>) {
     let (failed, first) = (AtomicU64::new(0), AtomicU64::new(u64::MAX));
     let rank = || rank_test(code);
-    let starts = indices.clone().step_by(SHARE).collect::<Vec<u64>>();
-    starts.into_par_iter().for_each_init(rank, |rank, start| {
-        for index in start..indices.end.min(start + SHARE as u64) {
+    let shares = (indices.end - indices.start).div_ceil(SHARE);
+    (0..shares).into_par_iter().for_each_init(rank, |rank, share| {
+        let start = indices.start + share * SHARE;
+        for index in start..indices.end.min(start + SHARE) {
             if !stop.is_requested() && !rank.determines(&live(index)) {
                 failed.fetch_add(1, Ordering::Relaxed);
                 first.fetch_min(index, Ordering::Relaxed);
@@ -393,7 +394,8 @@ pub fn profile(data: u64, parity: u64, shift: bool) -> Result<Profile, Error> {
     if !shift {
         return Profile::for_source(data, parity, 1 << 40).map_err(refused);
     }
-    let least = data.max(parity).max(2);
+    // Of more blocks than there may be any modulus is refused.
+    let least = data.max(parity).clamp(2, u32::MAX.into());
     let modulus = (least..).find(|&n| is_prime(n)).and_then(|prime| u32::try_from(prime).ok());
     let construction = Construction::Shift { modulus: modulus.unwrap_or(u32::MAX) };
     Profile::new(data, parity, construction, 64, FRAME_STEPS).map_err(refused)
@@ -409,7 +411,7 @@ const SAMPLES_MAX_UNPROMISED: u64 = 1000;
 /// Random losses between two lines written down.
 const PIECE: u64 = 1 << 20;
 /// Losses that a thread takes at a time.
-const SHARE: usize = 256;
+const SHARE: u64 = 256;
 const SEED: u64 = 1;
 /// Steps.
 const LOOK_AHEAD_MAX: usize = 160;

@@ -14,7 +14,7 @@ use crate::error::Error;
 #[derive(Args, Debug)]
 pub(super) struct CertifyArgs {
     /// Shapes such as 24+26
-    #[arg(value_name = "K+M", value_parser = parse_shape)]
+    #[arg(value_name = "K+M", value_parser = parse_shape, required_unless_present_any = ["all", "check"])]
     shapes: Vec<(u64, u64)>,
 
     /// All that is shipped: the shift code by primes, each with as many parity blocks as can be tried, and the shapes
@@ -56,19 +56,22 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
                 let shape = (trial.data as u64, trial.parity as u64);
                 args.shapes.is_empty() || args.shapes.contains(&shape)
             });
-            let mut wrong = 0;
+            let (mut checked, mut wrong) = (0, 0);
             for trial in trials {
                 stop.check()?;
+                checked += 1;
                 if let Err(reason) = check(trial, samples, args.seed) {
                     wrong += 1;
                     output.error(&format!("{}: {reason}", words(trial)));
                 }
             }
+            if checked == 0 {
+                let source = "there is nothing to check: no such file, or no line of this shape".into();
+                return Err(Error::Certificates { path: args.file, source });
+            }
+            output.say(&format!("{wrong} of {checked} trials are not as they say"));
             let code = if wrong > 0 { 1 } else { 0 };
-            return Ok(Outcome {
-                code,
-                summary: json!({ "trials": certificates.trials().len(), "wrong": wrong }),
-            });
+            return Ok(Outcome { code, summary: json!({ "trials": checked, "wrong": wrong }) });
         }
         let effort = Effort { samples: args.samples, climbs: args.climbs };
         let named = args.shapes.iter().map(|&(data, parity)| (data, parity, args.shift));
