@@ -79,6 +79,15 @@ pub enum Error {
         /// Its bytes.
         bytes: u64,
     },
+    /// A size to plan for that no source may have.
+    #[error(
+        "{bytes} bytes are more than a source may have: {} are the most",
+        crate::geometry::SOURCE_BYTES_MAX
+    )]
+    SizeTooLarge {
+        /// Bytes.
+        bytes: u64,
+    },
     /// The source cannot be read.
     #[error("cannot read {}", path.display())]
     Source {
@@ -294,6 +303,7 @@ impl Error {
             | Self::NoStreams { .. }
             | Self::NotAFile { .. }
             | Self::SourceTooLarge { .. }
+            | Self::SizeTooLarge { .. }
             | Self::OutputExists { .. }
             | Self::BenchMemory { .. }
             | Self::BenchBuffer { .. }

@@ -11,7 +11,7 @@ use crate::certify::rank_test;
 use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF, Discrete, Hypergeometric};
 use tanner_kernels::certificate::{Method, Trial, certificates};
-use tanner_kernels::{BlockSet, Code, Evidence, Profile};
+use tanner_kernels::{BlockSet, Code, Evidence, Losses, Profile};
 
 /// What is known of losses that leave so many blocks.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -85,7 +85,10 @@ fn certified(profile: &Profile, left: usize, trials: &[&Trial]) -> Option<Level>
         return Some(proved);
     }
     if let Some(minors) = trials.iter().find(|trial| trial.method == Method::Minors) {
-        return (minors.failed == 0).then_some(Level { tried: minors.tried, ..proved });
+        // The trial may be of more blocks: what is said to be tried are the losses of these.
+        let losses = (0..=lost).filter_map(|data_lost| Losses::new(profile, left, data_lost));
+        let tried: Option<u64> = losses.map(|losses| losses.count()).sum();
+        return (minors.failed == 0).then_some(Level { tried: tried.unwrap_or(minors.tried), ..proved });
     }
     let of_level = trials.iter().filter(|trial| trial.left == left && trial.method != Method::Climb);
     let of_level: Vec<&Trial> = of_level.copied().collect();
@@ -96,7 +99,9 @@ fn certified(profile: &Profile, left: usize, trials: &[&Trial]) -> Option<Level>
     let weights = Hypergeometric::new(profile.blocks() as u64, profile.data() as u64, lost as u64).ok()?;
     let mut level = proved;
     for data_lost in strata {
-        let trial = of_level.iter().find(|trial| trial.data_lost == data_lost);
+        // All of them say more than a sample of them did before.
+        let of_stratum = of_level.iter().filter(|trial| trial.data_lost == data_lost);
+        let trial = of_stratum.max_by_key(|trial| (trial.is_complete(), trial.tried));
         let share = trial.map_or(1.0, |trial| most(trial));
         level.complete &= trial.is_some_and(|trial| trial.is_complete());
         level.tried += trial.map_or(0, |trial| trial.tried);

@@ -72,13 +72,16 @@ impl Plan {
     /// What `profile` means for a source of so many bytes, on so many stores.
     ///
     /// # Errors
-    /// If the source is too large.
+    /// [`Error::SizeTooLarge`] if no source may have so many bytes.
     pub fn new(
         profile: Profile,
         bytes: u64,
         stores: Option<usize>,
         failures: Option<Failures>,
     ) -> Result<Self, Error> {
+        if bytes > Geometry::source_bytes_max(&profile) {
+            return Err(Error::SizeTooLarge { bytes });
+        }
         let (codec, geometry) = (Codec::new(profile), Geometry::new(profile, bytes));
         let (k, n) = (profile.data(), profile.blocks());
         let blocks = (0..n).map(|block| geometry.block_bytes(block));
@@ -107,13 +110,15 @@ impl Stores {
         places.into_iter().enumerate().for_each(|(block, store)| held[store].insert(block));
         let placement = Placement { codec, always: &BlockSet::none(blocks), held: &held, manifests: stores };
         let survivable = placement.stores_survivable().unwrap_or(0);
+        // A store without blocks is no loss.
+        let holding = held.iter().filter(|held| held.len() > 0).count();
         let beyond = placement.losses_of(survivable + 1).filter(|losses| losses.stores < stores);
         Self {
             stores,
             blocks_most: held.iter().map(BlockSet::len).max().unwrap_or(0),
             survivable,
             beyond: beyond.map(|StoreLosses { losses, fatal, .. }| (losses, fatal)),
-            loss_per_year: failures.map(|failures| loss_per_year(stores, survivable, failures)),
+            loss_per_year: failures.map(|failures| loss_per_year(holding, survivable, failures)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use bytesize::ByteSize;
 use clap::Args;
 use serde_json::{Value, json};
-use tanner_kernels::Profile;
+use tanner_kernels::{Evidence, Profile};
 
 use super::args::Code;
 use super::commands::{evidence, share};
@@ -44,11 +44,11 @@ pub(super) struct PlanArgs {
     survive: Option<u16>,
 
     /// Choose the shape: such that the probability to lose the backup in a year is no more than this
-    #[arg(long, requires = "stores", requires = "disk_afr", conflicts_with_all = ["data", "parity", "overhead", "survive"], value_parser = parse_share, value_name = "P")]
+    #[arg(long, requires = "stores", requires = "disk_afr", conflicts_with_all = ["data", "parity", "overhead", "survive"], value_parser = parse_part, value_name = "P")]
     target_loss: Option<f64>,
 
     /// The share of stores that fail in a year, such as 1.5%
-    #[arg(long, value_parser = parse_share, value_name = "PERCENT")]
+    #[arg(long, value_parser = parse_part, value_name = "PERCENT")]
     disk_afr: Option<f64>,
 
     /// Days until the blocks of a failed store are rebuilt elsewhere
@@ -128,7 +128,7 @@ fn words(plan: &Plan, profile: &Profile) -> Vec<(&'static str, String)> {
         ));
     }
     if let Some(stores) = &plan.stores {
-        lines.extend(store_words(stores));
+        lines.extend(store_words(stores, is_sure(profile)));
     }
     lines.push((
         "costs",
@@ -172,7 +172,12 @@ fn level_words(level: &Level, threshold: usize) -> String {
     }
 }
 
-fn store_words(stores: &Stores) -> Vec<(&'static str, String)> {
+/// Whether what is promised of blocks is left to no chance.
+fn is_sure(profile: &Profile) -> bool {
+    matches!(profile.evidence(), Evidence::Proved | Evidence::Tried)
+}
+
+fn store_words(stores: &Stores, is_sure: bool) -> Vec<(&'static str, String)> {
     let mut lines = vec![(
         "stores",
         format!(
@@ -187,9 +192,10 @@ fn store_words(stores: &Stores) -> Vec<(&'static str, String)> {
         lines.push(("", format!("of the {losses} losses of {next} {fatal} are fatal")));
     }
     if let Some(loss) = stores.loss_per_year {
+        let provided = if is_sure { "" } else { " and the promise holds" };
         lines.push((
             "",
-            format!("lost within a year with probability {loss:.1e}, if stores fail independently"),
+            format!("lost within a year with probability {loss:.1e}, if stores fail independently{provided}"),
         ));
     }
     lines
@@ -205,6 +211,12 @@ fn parse_share(text: &str) -> Result<f64, String> {
     share
         .filter(|share| *share > 0.0 && *share < 1e3)
         .ok_or_else(|| "wanted a share such as 1.5% or 1e-9".into())
+}
+
+/// A share of something, which cannot be more than all of it.
+fn parse_part(text: &str) -> Result<f64, String> {
+    let part = parse_share(text)?;
+    if part <= 1.0 { Ok(part) } else { Err("wanted a share of no more than 100%".into()) }
 }
 
 fn parse_days(text: &str) -> Result<f64, String> {

@@ -14,8 +14,12 @@ fn a_plan_says_what_a_shape_costs_and_survives_in_one_screen() {
         .out_has("of the 10 losses of 2 stores 10 are fatal")
         .out_has("5.0 XORs a byte")
         .out_has("as 10.0 blocks, 3.0 GiB")
-        .out_has("within a year");
+        .out_has("within a year")
+        // 15 blocks have so many losses of five; what was tried has more blocks.
+        .out_has("(0 of 3003 tried)");
     assert!(run.out.lines().count() < 16, "{run:#?}");
+    // Stores without blocks may fail as they like.
+    tanner("plan 1TB --stores 4000 --disk-afr 2%").run().expect(0).out_has("probability 5.6e-14");
     // Ten percent: any two of 22 blocks.
     tanner("plan 1TB --overhead 10%")
         .run()
@@ -50,6 +54,9 @@ fn what_no_shape_can_do_is_refused_with_the_way_out() {
         ("plan -k 0", "0+5"),
         ("plan --overhead 0%", "share"),
         ("plan 1 --disk-afr nan", "share"),
+        ("plan 1 --disk-afr 101%", "100%"),
+        ("plan 2PiB", "are the most"),
+        ("plan 18446744073709551615 -k 4095 -m 1", "are the most"),
     ] {
         tanner(words).run().expect(2).err_has(named);
     }
@@ -103,7 +110,11 @@ fn certificates_are_continued_and_checked() {
     certify("certify 11+11 --samples 300 --climbs 3").run().expect(0);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
     certify("certify 11+11 --samples 400 --climbs 3").run().expect(0).err_has("of 400 failed");
-    certify("certify --check 100").run().expect(0);
+    certify("certify --check 100").run().expect(0).err_has("0 of ");
+    // A check of nothing must not look like one that found nothing wrong.
+    certify("certify 5+3 --check 100").run().expect(2).err_has("nothing to check");
+    tanner("certify --check 100 --file no.csv").run().expect(2).err_has("nothing to check");
+    tanner("certify").run().expect(2);
     std::fs::write(&file, text.replacen(",all,", ",sample,", 1)).unwrap();
     certify("certify --check 100").run().expect(2).err_has("changed by other means");
 }
