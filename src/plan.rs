@@ -111,7 +111,7 @@ impl Stores {
         let placement = Placement { codec, always: &BlockSet::none(blocks), held: &held, manifests: stores };
         let survivable = placement.stores_survivable().unwrap_or(0);
         // A store without blocks is no loss.
-        let holding = held.iter().filter(|held| held.len() > 0).count();
+        let holding = held.iter().filter(|held| !held.is_empty()).count();
         let beyond = placement.losses_of(survivable + 1).filter(|losses| losses.stores < stores);
         Self {
             stores,

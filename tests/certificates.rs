@@ -81,7 +81,9 @@ fn shapes_that_people_use_are_certified() {
     for (k, m) in [(17, 3), (20, 4), (25, 5), (10, 10), (20, 10), (10, 4), (3, 7), (12, 12)] {
         assert!(exact(evidence(k, m)), "{k}+{m}: {:?}", evidence(k, m));
     }
-    for (k, m) in [(16, 16), (20, 20), (24, 26), (25, 25), (50, 50)] {
+    for (k, m) in
+        [(16, 11), (16, 16), (20, 20), (24, 26), (25, 25), (29, 51), (50, 25), (50, 50), (100, 20), (100, 30)]
+    {
         assert_eq!(evidence(k, m), Evidence::Bounded, "{k}+{m}");
         let guarantee = Guarantee::of(&Profile::for_source(k, m, 1 << 36).unwrap());
         let level = guarantee.level(guarantee.threshold).unwrap();

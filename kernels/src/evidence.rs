@@ -126,9 +126,9 @@ impl Screened {
 ///
 /// Screening bounds the rate of failures, it proves nothing, and the first seed that comes through may owe it to luck:
 /// with D = 15, 25+25 fails 12 of 100 000 losses of two data blocks, 50+50 2 of 30 000 and 100+30 11 of 50 000, what was
-/// chosen before for 24+26 and 20+20 1 of 100 000. What is chosen now has D = 23 and more, but for the last two lines.
+/// chosen before for 24+26 and 20+20 1 of 100 000. What is chosen now has D = 23 or 31.
 /// What certificates say of it is [`Profile::evidence`].
-pub(crate) const SCREENED: [Screened; 14] = [
+pub(crate) const SCREENED: [Screened; 18] = [
     Screened::new((12, 12), 8, 32, 31, 2),
     Screened::new((16, 11), 8, 32, 31, 1),
     Screened::new((16, 16), 8, 32, 31, 1),
@@ -141,7 +141,11 @@ pub(crate) const SCREENED: [Screened; 14] = [
     Screened::new((50, 25), 8, 32, 31, 1),
     Screened::new((50, 50), 10, 32, 23, 1),
     Screened::new((50, 50), 10, 32, 15, 2),
+    Screened::new((29, 51), 8, 32, 31, 1),
+    Screened::new((100, 20), 8, 32, 31, 1),
+    Screened::new((100, 30), 8, 32, 31, 1),
     Screened::new((100, 30), 8, 32, 15, 2),
+    Screened::new((100, 100), 12, 16, 23, 1),
     Screened::new((100, 100), 12, 16, 15, 1),
 ];
 

@@ -129,7 +129,11 @@ fn look_aheads(code: &Code, data_lost: usize) -> impl Iterator<Item = usize> + u
         _ => 0,
     };
     let unknowns_max = UNKNOWNS_MAX.max(data_lost * (chunk + 2 * LOOK_AHEAD_MIN));
-    let fits = move |next: &usize| *next > 0 && data_lost * (chunk + next) <= unknowns_max;
+    // Minors of the shift code have degrees up to the number of their columns times D; no wave runs nearly as far.
+    let profile = code.profile();
+    let steps_max = LOOK_AHEAD_MAX.max(profile.depth() * profile.data().min(profile.parity()));
+    let fits =
+        move |next: &usize| (1..=steps_max).contains(next) && data_lost * (chunk + next) <= unknowns_max;
     // The first is tried whatever it costs.
     std::iter::successors(Some(first), move |look_ahead| Some(2 * look_ahead).filter(fits))
 }
@@ -148,6 +152,7 @@ fn lines(rows: &[XorRow], advance: usize) -> BTreeSet<Slot> {
 
 const CHUNK_STEPS_MIN: usize = 32;
 const LOOK_AHEAD_MIN: usize = 48;
+const LOOK_AHEAD_MAX: usize = 2048;
 pub(super) const ROUNDS_MAX: usize = 16;
 /// Beyond this many unknowns no longer look-ahead is tried (unless few are lost).
 const UNKNOWNS_MAX: usize = 1 << 15;

@@ -103,9 +103,9 @@ impl DecodePlan {
         (0..code.profile().data()).filter(|&b| !live.contains(b)).for_each(|block| lost.insert(block));
         let plan = |live: BlockSet| Ok(Draft::solve(code, &live, &System::new(code, &live, &lost))?.finish());
         // With more parity the rows are shorter, with less there is less to read.
-        let plans = once(live.clone()).chain(with_fewer_parity(code, live)).map(plan);
-        let estimate = |plan: &Result<Self, _>| plan.as_ref().map_or(usize::MAX, |plan| plan.cost.estimate());
-        plans.min_by_key(estimate).expect("one at least")
+        let all = plan(live.clone())?;
+        let fewer = with_fewer_parity(code, live).filter_map(|live| plan(live).ok());
+        Ok(once(all).chain(fewer).min_by_key(|plan| plan.cost.estimate()).expect("one at least"))
     }
 
     /// What each stream of the arena holds. Empty if no block is lost.
