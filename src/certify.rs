@@ -365,7 +365,7 @@ fn without(profile: &Profile, lost: &[usize]) -> BlockSet {
 }
 
 /// Knuth's multiplicative generator: enough to choose what to look at.
-struct Draw(u64);
+pub(crate) struct Draw(pub(crate) u64);
 
 impl Draw {
     fn next(&mut self) -> u64 {
@@ -373,7 +373,7 @@ impl Draw {
         self.0 >> 32
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((self.next() * bound as u64) >> 32) as usize
     }
 }

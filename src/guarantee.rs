@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::certify::rank_test;
+use crate::certify::{Draw, rank_test};
 use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF, Discrete, Hypergeometric};
 use tanner_kernels::certificate::{Method, Trial, certificates};
@@ -137,13 +137,12 @@ fn by_lot(profile: &Profile, left: usize, time: Duration) -> Level {
     let code = Code::new(*profile);
     let mut rank = rank_test(&code);
     let (began, lost) = (Instant::now(), profile.blocks() - left);
-    let (mut tried, mut failed, mut state) = (0, 0, left as u64);
+    let (mut tried, mut failed, mut draw) = (0, 0, Draw(left as u64));
     while began.elapsed() < time && tried < TRIES_MAX {
         let mut live = BlockSet::all(profile.blocks());
         let mut from: Vec<usize> = (0..profile.blocks()).collect();
         for _ in 0..lost {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            live.remove(from.swap_remove((((state >> 32) * from.len() as u64) >> 32) as usize));
+            live.remove(from.swap_remove(draw.below(from.len())));
         }
         failed += u64::from(!rank.determines(&live));
         tried += 1;
