@@ -69,7 +69,7 @@ impl Certificates {
         let code = Code::new(*profile);
         if let Some(minors) = Minors::new(&code) {
             if !self.trials.iter().any(|trial| trial.covers(profile)) {
-                let trial = all_minors(&minors, profile);
+                let trial = all_minors(&code, &minors);
                 tell(&trial);
                 self.put(trial)?;
             }
@@ -77,8 +77,8 @@ impl Certificates {
         }
         let least = profile.data();
         for left in (least..=least.max(profile.threshold())).rev() {
-            for data_lost in 1..=profile.data() {
-                let Some(losses) = Losses::new(profile, left, data_lost) else { continue };
+            for data_lost in Losses::strata(profile, left) {
+                let losses = Losses::new(profile, left, data_lost).expect("a stratum has losses");
                 self.kind(&code, left, losses, effort.samples, stop, &tell)?;
             }
         }
@@ -119,10 +119,9 @@ impl Certificates {
             let began = Instant::now();
             let (failed, worst) = failures(code, next.clone(), live, stop);
             stop.check()?;
-            let seconds = began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64;
             trial.tried = next.end;
             trial.failed += failed;
-            trial.seconds += seconds.round() as u64;
+            trial.seconds += core_seconds(began);
             if trial.worst.is_empty() {
                 trial.worst = worst;
             }
@@ -186,25 +185,26 @@ fn empty(profile: &Profile, left: usize, data_lost: usize) -> Trial {
     }
 }
 
-fn all_minors(minors: &Minors, profile: &Profile) -> Trial {
+fn all_minors(code: &Code, minors: &Minors) -> Trial {
+    let profile = code.profile();
     let began = Instant::now();
     // The loss of no data block is one more.
     let mut trial = Trial { method: Method::Minors, tried: 1, ..empty(profile, profile.data(), 0) };
     let found: Vec<_> = (0..profile.data()).into_par_iter().map(|first| minors.with_first(first)).collect();
-    let code = Code::new(*profile);
+    let mut rank = RankTest::new(code);
     for found in found {
         trial.tried += found.tried;
         for (lost, used) in found.zero {
             let unused = (0..profile.parity()).filter(|row| !used.contains(row));
             let lost: Vec<usize> = lost.into_iter().chain(unused.map(|row| profile.data() + row)).collect();
             // Zero modulo the polynomial may still be another than zero.
-            if !RankTest::new(&code).determines(&without(profile, &lost)) {
+            if !rank.determines(&without(profile, &lost)) {
                 trial.failed += 1;
                 trial.worst = lost;
             }
         }
     }
-    trial.seconds = (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64;
+    trial.seconds = core_seconds(began);
     trial
 }
 
@@ -280,7 +280,7 @@ fn climb(code: &Code, climbs: u64) -> Trial {
         method: Method::Climb,
         tried: found.iter().map(|found| found.1).sum(),
         failed: found.iter().map(|found| found.2).sum(),
-        seconds: (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64,
+        seconds: core_seconds(began),
         worst: found.into_iter().next().map_or_else(Vec::new, |found| found.3),
         ..empty(profile, profile.data() + 1, 0)
     }
@@ -352,6 +352,11 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// What all cores together spent since.
+fn core_seconds(began: Instant) -> u64 {
+    (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64
 }
 
 fn lost(live: &BlockSet) -> Vec<usize> {

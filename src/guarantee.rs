@@ -7,11 +7,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::certify::{Draw, rank_test};
 use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF, Discrete, Hypergeometric};
 use tanner_kernels::certificate::{Method, Trial, certificates};
 use tanner_kernels::{BlockSet, Code, Evidence, Losses, Profile};
+
+use crate::certify::{Draw, rank_test};
 
 /// What is known of losses that leave so many blocks.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -50,7 +51,7 @@ impl Guarantee {
     /// Looks up the certificates of a profile; what they say nothing of is tried for a moment.
     #[must_use]
     pub fn of(profile: &Profile) -> Self {
-        let trials: Vec<&Trial> = certificates().iter().filter(|trial| trial.covers(profile)).collect();
+        let trials = trials_of(profile);
         let least = profile.data();
         let level =
             |left| certified(profile, left, &trials).unwrap_or_else(|| by_lot(profile, left, TRY_FOR));
@@ -66,8 +67,7 @@ impl Guarantee {
     /// What the certificates say of losses that leave as many blocks as are promised to suffice.
     #[must_use]
     pub fn certified(profile: &Profile) -> Option<Level> {
-        let trials: Vec<&Trial> = certificates().iter().filter(|trial| trial.covers(profile)).collect();
-        certified(profile, profile.threshold(), &trials)
+        certified(profile, profile.threshold(), &trials_of(profile))
     }
 
     /// What is known of losses that leave so many blocks; of more than T nothing fails that is promised.
@@ -75,6 +75,10 @@ impl Guarantee {
     pub fn level(&self, left: usize) -> Option<&Level> {
         self.levels.iter().find(|level| level.left == left)
     }
+}
+
+fn trials_of(profile: &Profile) -> Vec<&'static Trial> {
+    certificates().iter().filter(|trial| trial.covers(profile)).collect()
 }
 
 /// What the certificates say, if they say anything.
@@ -95,10 +99,9 @@ fn certified(profile: &Profile, left: usize, trials: &[&Trial]) -> Option<Level>
     if of_level.is_empty() {
         return None;
     }
-    let strata = lost.saturating_sub(profile.parity()).max(1)..=lost.min(profile.data());
     let weights = Hypergeometric::new(profile.blocks() as u64, profile.data() as u64, lost as u64).ok()?;
     let mut level = proved;
-    for data_lost in strata {
+    for data_lost in Losses::strata(profile, left) {
         // All of them say more than a sample of them did before.
         let of_stratum = of_level.iter().filter(|trial| trial.data_lost == data_lost);
         let trial = of_stratum.max_by_key(|trial| (trial.is_complete(), trial.tried));

@@ -167,10 +167,7 @@ fn repair_blocks(codec: &Codec) -> f64 {
     let (mut live, mut wanted) = (BlockSet::all(blocks), BlockSet::none(blocks));
     live.remove(0);
     wanted.insert(0);
-    RepairPlan::new(codec.code(), &live, &wanted).map_or(f64::NAN, |plan| {
-        let symbols: usize = plan.reads().iter().map(|reads| reads.symbols.len()).sum();
-        symbols as f64 / plan.plan().advance() as f64
-    })
+    RepairPlan::new(codec.code(), &live, &wanted).map_or(f64::NAN, |plan| plan.blocks_read())
 }
 
 const DAYS: f64 = 365.25;

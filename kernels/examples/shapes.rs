@@ -43,9 +43,7 @@ fn blocks_read(code: &Code, lost: Range<usize>) -> Result<f64, Box<dyn Error>> {
         let (mut live, mut wanted) = (BlockSet::all(all), BlockSet::none(all));
         live.remove(block);
         wanted.insert(block);
-        let plan = RepairPlan::new(code, &live, &wanted)?;
-        let symbols: usize = plan.reads().iter().map(|reads| reads.symbols.len()).sum();
-        sum += symbols as f64 / plan.plan().advance() as f64;
+        sum += RepairPlan::new(code, &live, &wanted)?.blocks_read();
     }
     Ok(sum / lost.len() as f64)
 }

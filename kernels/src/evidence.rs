@@ -1,6 +1,7 @@
 //! What the codes were measured to survive, and what is promised for that.
 
 use crate::certificate::{Method, Trial, certificates};
+use crate::losses::Losses;
 use crate::profile::{Construction, Profile};
 use crate::rfc5170_choice::rfc5170_surplus;
 use crate::surplus::Parameters;
@@ -60,14 +61,13 @@ impl Profile {
         if trials.iter().any(refutes) {
             return Evidence::Estimated;
         }
-        let lost = self.blocks() - self.threshold();
         let of_stratum = |data_lost: usize| {
             trials.iter().find(|trial| {
                 let is_loss = matches!(trial.method, Method::All | Method::Sample);
                 is_loss && (trial.left, trial.data_lost, trial.failed) == (self.threshold(), data_lost, 0)
             })
         };
-        let strata = lost.saturating_sub(self.parity()).max(1)..=lost.min(self.data());
+        let strata = Losses::strata(self, self.threshold());
         let strata: Option<Vec<&&Trial>> = strata.map(of_stratum).collect();
         match strata {
             Some(strata) if strata.iter().all(|trial| trial.is_complete()) => Evidence::Tried,

@@ -1,5 +1,7 @@
 //! Losses of one kind, numbered: all of them, or drawn at random.
 
+use std::ops::RangeInclusive;
+
 use crate::block_set::BlockSet;
 use crate::prng::SplitMix64;
 use crate::profile::Profile;
@@ -22,6 +24,13 @@ impl Losses {
         let parity_lost = blocks.checked_sub(left)?.checked_sub(data_lost)?;
         let fits = data_lost <= data && parity_lost <= profile.parity();
         fits.then_some(Self { data, blocks, data_lost, parity_lost })
+    }
+
+    /// The numbers of lost data blocks, but for none, that there are among the losses which leave so many blocks.
+    #[must_use]
+    pub fn strata(profile: &Profile, left: usize) -> RangeInclusive<usize> {
+        let lost = profile.blocks() - left;
+        lost.saturating_sub(profile.parity()).max(1)..=lost.min(profile.data())
     }
 
     /// Data blocks in each loss.

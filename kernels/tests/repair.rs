@@ -105,9 +105,7 @@ impl Stored {
 
     /// Symbols read for each symbol of one lost block.
     fn blocks_read(&self, lost: usize) -> f64 {
-        let plan = self.plan(&[lost], &[lost]).unwrap();
-        let symbols: usize = plan.reads().iter().map(|reads| reads.symbols.len()).sum();
-        symbols as f64 / plan.plan().advance() as f64
+        self.plan(&[lost], &[lost]).unwrap().blocks_read()
     }
 }
 

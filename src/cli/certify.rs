@@ -8,14 +8,15 @@ use tanner_kernels::Minors;
 use tanner_kernels::certificate::Trial;
 
 use super::{Context, Outcome};
+use crate::bench::Blocks;
 use crate::certify::{Certificates, Effort, check, is_prime, profile};
 use crate::error::Error;
 
 #[derive(Args, Debug)]
 pub(super) struct CertifyArgs {
     /// Shapes such as 24+26
-    #[arg(value_name = "K+M", value_parser = parse_shape, required_unless_present_any = ["all", "check"])]
-    shapes: Vec<(u64, u64)>,
+    #[arg(value_name = "K+M", required_unless_present_any = ["all", "check"])]
+    shapes: Vec<Blocks>,
 
     /// All that is shipped: the shift code by primes, each with as many parity blocks as can be tried, and the shapes
     /// of the coupled code that people use
@@ -53,7 +54,7 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
         let mut certificates = Certificates::open(&args.file)?;
         if let Some(samples) = args.check {
             let trials = certificates.trials().iter().filter(|trial| {
-                let shape = (trial.data as u64, trial.parity as u64);
+                let shape = Blocks { data: trial.data as u64, parity: trial.parity as u64 };
                 args.shapes.is_empty() || args.shapes.contains(&shape)
             });
             let (mut checked, mut wrong) = (0, 0);
@@ -74,7 +75,7 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
             return Ok(Outcome { code, summary: json!({ "trials": checked, "wrong": wrong }) });
         }
         let effort = Effort { samples: args.samples, climbs: args.climbs };
-        let named = args.shapes.iter().map(|&(data, parity)| (data, parity, args.shift));
+        let named = args.shapes.iter().map(|shape| (shape.data, shape.parity, args.shift));
         let primes = shift_shapes().map(|(data, parity)| (data, parity, true));
         let coupled = COUPLED_SHAPES.map(|(data, parity)| (data, parity, false));
         let shapes: Vec<(u64, u64, bool)> =
@@ -138,9 +139,4 @@ fn words(trial: &Trial) -> String {
         trial.construction,
         trial.method.name()
     )
-}
-
-fn parse_shape(text: &str) -> Result<(u64, u64), String> {
-    let shape = text.split_once('+').and_then(|(k, m)| Some((k.parse().ok()?, m.parse().ok()?)));
-    shape.ok_or_else(|| "wanted data and parity blocks, such as 24+26".to_owned())
 }

@@ -104,7 +104,7 @@ impl DecodePlan {
         let plan = |live: BlockSet| Ok(Draft::solve(code, &live, &System::new(code, &live, &lost))?.finish());
         // With more parity the rows are shorter, with less there is less to read.
         let all = plan(live.clone())?;
-        let fewer = with_fewer_parity(code, live).filter_map(|live| plan(live).ok());
+        let fewer = with_fewer_parity(code, live).into_iter().filter_map(|live| plan(live).ok());
         Ok(once(all).chain(fewer).min_by_key(|plan| plan.cost.estimate()).expect("one at least"))
     }
 
@@ -162,18 +162,17 @@ impl PlanCost {
 
 /// The live blocks without some of their parity, where there is more of it than the promise needs: as much as that,
 /// and a little more. Neighbours are kept, for between neighbours rows are shortest.
-fn with_fewer_parity(code: &Code, live: &BlockSet) -> impl Iterator<Item = BlockSet> {
+fn with_fewer_parity(code: &Code, live: &BlockSet) -> Vec<BlockSet> {
     let profile = code.profile();
     let (data, parity): (Vec<usize>, Vec<usize>) = live.iter().partition(|&block| block < profile.data());
     let needed = profile.threshold().saturating_sub(data.len());
     let counts = [needed, needed + (needed / 4).max(2)].into_iter().filter(|count| *count < parity.len());
-    let kept: Vec<BlockSet> = counts
+    counts
         .filter_map(|count| {
             let neighbours = parity.windows(count.max(1)).min_by_key(|run| run[run.len() - 1] - run[0])?;
             let mut kept = BlockSet::none(live.blocks());
             data.iter().chain(neighbours).for_each(|&block| kept.insert(block));
             Some(kept)
         })
-        .collect();
-    kept.into_iter()
+        .collect()
 }

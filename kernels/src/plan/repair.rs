@@ -61,6 +61,13 @@ impl RepairPlan {
     pub fn reads(&self) -> &[Reads] {
         &self.reads
     }
+
+    /// How much that is, in blocks.
+    #[must_use]
+    pub fn blocks_read(&self) -> f64 {
+        let symbols: usize = self.reads.iter().map(|reads| reads.symbols.len()).sum();
+        symbols as f64 / self.plan.advance() as f64
+    }
 }
 
 fn reads(plan: &DecodePlan) -> Vec<Reads> {
