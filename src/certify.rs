@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::Duration;
 
 use rayon::prelude::*;
 use tanner_kernels::certificate::{HEADER, Method, Trial, TrialError};
@@ -116,7 +116,7 @@ impl Certificates {
                 Method::All => losses.nth(index),
                 _ => losses.sample(SEED, index),
             };
-            let began = Instant::now();
+            let began = cpu_time();
             let (failed, worst) = failures(code, next.clone(), live, stop);
             stop.check()?;
             trial.tried = next.end;
@@ -187,7 +187,7 @@ fn empty(profile: &Profile, left: usize, data_lost: usize) -> Trial {
 
 fn all_minors(code: &Code, minors: &Minors) -> Trial {
     let profile = code.profile();
-    let began = Instant::now();
+    let began = cpu_time();
     // The loss of no data block is one more.
     let mut trial = Trial { method: Method::Minors, tried: 1, ..empty(profile, profile.data(), 0) };
     let found: Vec<_> = (0..profile.data()).into_par_iter().map(|first| minors.with_first(first)).collect();
@@ -236,7 +236,7 @@ fn failures(
 /// at a time; then gives one block back in every way.
 fn climb(code: &Code, climbs: u64) -> Trial {
     let profile = code.profile();
-    let began = Instant::now();
+    let began = cpu_time();
     let most = profile.parity().min(profile.data());
     let one = |climb: u64| {
         let mut rank = RankTest::new(code).with_look_ahead(LOOK_AHEAD_CLIMB);
@@ -354,9 +354,14 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What all cores together spent since.
-fn core_seconds(began: Instant) -> u64 {
-    (began.elapsed().as_secs_f64() * rayon::current_num_threads() as f64).round() as u64
+/// What all cores together spent on this process, whatever else they did meanwhile.
+fn cpu_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    spent.try_into().expect("no process ran for less than no time")
+}
+
+fn core_seconds(began: Duration) -> u64 {
+    (cpu_time() - began).as_secs_f64().round() as u64
 }
 
 fn lost(live: &BlockSet) -> Vec<usize> {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::once;
 use tanner_transports::{
-    ByteStream, Capabilities, Disk, NameStream, ObjectMeta, ObjectName, Put, Result, Transport,
+    ByteStream, Capabilities, Disk, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Transport,
 };
 
 /// What is about to happen to an object.
@@ -70,6 +70,11 @@ impl Transport for Meddled {
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         (self.meddler)(Call::Get, name)?;
         self.disk.get_ranges(name, ranges).await
+    }
+
+    async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
+        (self.meddler)(Call::Get, name)?;
+        self.disk.prove(name, range, nonce).await
     }
 
     async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {

@@ -10,7 +10,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tanner_transports::{
-    ByteStream, Capabilities, Memory, NameStream, ObjectMeta, ObjectName, Put, Result, Transport,
+    ByteStream, Capabilities, Hash, Memory, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Transport,
 };
 
 /// What becomes of blocks; manifests are kept.
@@ -67,6 +67,10 @@ impl Transport for Sink {
 
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         self.kept.get_ranges(name, ranges).await
+    }
+
+    async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
+        self.kept.prove(name, range, nonce).await
     }
 
     async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {

@@ -31,9 +31,13 @@ mod name;
 mod registry;
 mod transport;
 
+/// A proof, as [`Transport::prove`] gives it.
+pub use blake3::Hash;
 pub use disk::Disk;
 pub use error::{Result, Target, TransportError};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;
-pub use transport::{ByteStream, Capabilities, NameStream, ObjectMeta, PIECE_BYTES_MAX, Put, Transport};
+pub use transport::{
+    ByteStream, Capabilities, NameStream, Nonce, ObjectMeta, PIECE_BYTES_MAX, Put, Transport,
+};

@@ -11,8 +11,8 @@ use futures_util::{StreamExt, stream};
 
 use crate::transport::{check_length, check_range, over};
 use crate::{
-    ByteStream, Capabilities, NameStream, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result, Target,
-    Transport, TransportError,
+    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result,
+    Target, Transport, TransportError,
 };
 
 /// A store in the memory of this process. Clones are the same store.
@@ -92,6 +92,7 @@ impl Transport for Memory {
             exclusive_create: true,
             ranges: true,
             list: true,
+            prove: true,
             range_gap_bytes: 0,
             object_bytes_max: None,
         }
@@ -129,6 +130,10 @@ impl Transport for Memory {
             Ok(object.slice(range.start as usize..range.end as usize))
         };
         ranges.iter().map(slice).collect()
+    }
+
+    async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
+        Ok(blake3::keyed_hash(nonce, &self.get_ranges(name, &[range]).await?[0]))
     }
 
     async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {

@@ -5,6 +5,7 @@ use std::io;
 use std::ops::Range;
 
 use async_trait::async_trait;
+use blake3::Hash;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
@@ -12,6 +13,9 @@ use crate::{ObjectName, Result, Target, TransportError};
 
 /// The bytes of an object in order, in pieces of 1 to [`PIECE_BYTES_MAX`] bytes. Ends after its first error.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
+
+/// What a proof is asked for with: random, and never used again.
+pub type Nonce = [u8; blake3::KEY_LEN];
 
 /// Names in no particular order. Ends after its first error.
 pub type NameStream = BoxStream<'static, Result<ObjectName>>;
@@ -60,6 +64,13 @@ pub trait Transport: Send + Sync + Debug {
     /// # Errors
     /// As [`get`](Self::get). One bad range fails the call.
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>>;
+
+    /// Proves that the store has these bytes now: BLAKE3 of the range in its keyed mode, with `nonce` as the key. A
+    /// nonce that was never used before cannot have been answered in advance, so whoever answers read the bytes.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), but all by the call itself; `Refused` when the store can compute nothing.
+    async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash>;
 
     /// What is known of an object without reading it.
     ///
@@ -125,6 +136,8 @@ pub struct Capabilities {
     pub ranges: bool,
     /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
     pub list: bool,
+    /// The store hashes where the bytes are. Without it [`prove`](Transport::prove) is `Refused`.
+    pub prove: bool,
     /// Two ranges of [`get_ranges`](Transport::get_ranges) with at most this many bytes between them cost less as one:
     /// what a range costs of its own, in bytes of reading.
     pub range_gap_bytes: u64,

@@ -144,6 +144,31 @@ pub(super) async fn an_object_deleted_while_read_is_never_cut_short(place: &Plac
     }
 }
 
+pub(super) async fn a_proof_is_of_the_bytes_that_are_there(place: &Place) {
+    let (transport, name) = (place(), name("id/7"));
+    if lacks(transport.capabilities().prove, "proofs") {
+        refused_proof(&*transport, &name).await;
+        return;
+    }
+    assert_missing(transport.prove(&name, 0..0, &[7; 32]).await);
+    stored(&*transport, &name, &pattern(0, 3_000_001)).await;
+    for (range, nonce) in
+        [(0..3_000_001, [7; 32]), (0..3_000_001, [8; 32]), (4095..4098, [7; 32]), (9..9, [7; 32])]
+    {
+        let proof = transport.prove(&name, range.clone(), &nonce).await.expect("prove");
+        assert_eq!(proof, blake3::keyed_hash(&nonce, &part(&range)), "bytes {range:?}");
+    }
+    for range in [0..3_000_002, 3_000_002..3_000_002, 0..u64::MAX] {
+        let result = transport.prove(&name, range, &[7; 32]).await;
+        assert!(matches!(result, Err(TransportError::OutOfRange { length: 3_000_001, .. })), "{result:?}");
+    }
+}
+
+async fn refused_proof(transport: &dyn Transport, name: &ObjectName) {
+    let result = transport.prove(name, 0..0, &[7; 32]).await;
+    assert!(matches!(result, Err(TransportError::Refused { .. })), "{result:?}");
+}
+
 pub(super) async fn stat_tells_the_exact_length(place: &Place) {
     let transport = place();
     for length in [0, 1, 4096, 100_001] {

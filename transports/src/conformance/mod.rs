@@ -113,6 +113,7 @@ macro_rules! __each_trial {
             a_dropped_read_harms_nobody
             concurrent_reads_see_the_same_bytes
             an_object_deleted_while_read_is_never_cut_short
+            a_proof_is_of_the_bytes_that_are_there
             stat_tells_the_exact_length
             a_list_shows_one_backup_or_all
             a_list_of_a_thousand_objects_is_complete

@@ -27,8 +27,8 @@ use self::put::DiskPut;
 use self::stage::Stage;
 use crate::transport::check_range;
 use crate::{
-    ByteStream, Capabilities, NameStream, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result, Target,
-    Transport, TransportError,
+    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result,
+    Target, Transport, TransportError,
 };
 
 /// A store in a directory of a local or mounted file system. Clones are the same store.
@@ -100,6 +100,7 @@ impl Transport for Disk {
             exclusive_create: true,
             ranges: true,
             list: true,
+            prove: true,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,
         }
@@ -150,6 +151,15 @@ impl Transport for Disk {
             ranges.iter().map(|range| read(&at, &file, range, range.clone())).collect()
         })
         .await
+    }
+
+    async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
+        let mut hasher = blake3::Hasher::new_keyed(nonce);
+        let mut pieces = self.get(name, range).await?;
+        while let Some(piece) = pieces.try_next().await? {
+            hasher.update(&piece);
+        }
+        Ok(hasher.finalize())
     }
 
     async fn stat(&self, name: &ObjectName) -> Result<ObjectMeta> {
