@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use rayon::prelude::*;
 use tanner_kernels::certificate::{HEADER, Method, Trial, TrialError};
-use tanner_kernels::{BlockSet, Code, Construction, Losses, Minors, Profile, RankTest};
+use tanner_kernels::{BlockSet, Climb, Code, Construction, Losses, Minors, Profile, RankTest};
 
 use crate::error::Error;
+use crate::guarantee::levels;
 use crate::resources::Stop;
 
 /// What to try of one code.
@@ -69,22 +70,22 @@ impl Certificates {
         let code = Code::new(*profile);
         if let Some(minors) = Minors::new(&code) {
             if !self.trials.iter().any(|trial| trial.covers(profile)) {
-                let trial = all_minors(&code, &minors);
+                let trial = all_minors(&code, &minors, stop)?;
                 tell(&trial);
                 self.put(trial)?;
             }
             return Ok(());
         }
-        let least = profile.data();
-        for left in (least..=least.max(profile.threshold())).rev() {
+        for left in levels(profile).rev() {
             for data_lost in Losses::strata(profile, left) {
                 let losses = Losses::new(profile, left, data_lost).expect("a stratum has losses");
                 self.kind(&code, left, losses, effort.samples, stop, &tell)?;
             }
         }
-        let climbs = Trial { method: Method::Climb, ..empty(profile, least + 1, 0) };
-        if effort.climbs > 0 && !self.trials.iter().any(|trial| trial.is_same(&climbs)) {
-            let trial = climb(&code, effort.climbs);
+        let climbs = Trial { method: Method::Climb, ..empty(profile, profile.data() + 1, 0) };
+        let can_climb = profile.data().min(profile.parity()) > 1;
+        if effort.climbs > 0 && can_climb && !self.trials.iter().any(|trial| trial.is_same(&climbs)) {
+            let trial = climb(&code, effort.climbs, stop)?;
             tell(&trial);
             self.put(trial)?;
         }
@@ -185,12 +186,13 @@ fn empty(profile: &Profile, left: usize, data_lost: usize) -> Trial {
     }
 }
 
-fn all_minors(code: &Code, minors: &Minors) -> Trial {
+fn all_minors(code: &Code, minors: &Minors, stop: &Stop) -> Result<Trial, Error> {
     let profile = code.profile();
     let began = cpu_time();
     // The loss of no data block is one more.
     let mut trial = Trial { method: Method::Minors, tried: 1, ..empty(profile, profile.data(), 0) };
-    let found: Vec<_> = (0..profile.data()).into_par_iter().map(|first| minors.with_first(first)).collect();
+    let with_first = |first| stop.check().map(|()| minors.with_first(first));
+    let found = (0..profile.data()).into_par_iter().map(with_first).collect::<Result<Vec<_>, Error>>()?;
     let mut rank = RankTest::new(code);
     for found in found {
         trial.tried += found.tried;
@@ -205,7 +207,7 @@ fn all_minors(code: &Code, minors: &Minors) -> Trial {
         }
     }
     trial.seconds = core_seconds(began);
-    trial
+    Ok(trial)
 }
 
 /// How many of the numbered losses are not determined, and the blocks of the first of them.
@@ -232,58 +234,22 @@ fn failures(
     (failed.into_inner(), worst)
 }
 
-/// Climbs towards losses that leave as many symbols open as can be found with k blocks left, by exchanging one block
-/// at a time; then gives one block back in every way.
-fn climb(code: &Code, climbs: u64) -> Trial {
-    let profile = code.profile();
+/// Climbs towards the worst loss, from many.
+fn climb(code: &Code, climbs: u64, stop: &Stop) -> Result<Trial, Error> {
     let began = cpu_time();
-    let most = profile.parity().min(profile.data());
-    let one = |climb: u64| {
-        let mut rank = RankTest::new(code).with_look_ahead(LOOK_AHEAD_CLIMB);
-        let mut draw = Draw(SEED ^ climb.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        // Few lost data blocks have least equations to spare.
-        let data_lost = 2 + draw.below(8.min(most.max(2) - 1));
-        let losses = Losses::new(profile, profile.data(), data_lost.min(most)).expect("at most m");
-        let mut live = losses.sample(SEED, climb);
-        let mut open = rank.undetermined(&live);
-        for _ in 0..CLIMB_STEPS {
-            let (inside, outside): (Vec<usize>, Vec<usize>) =
-                (0..profile.blocks()).partition(|&block| live.contains(block));
-            let (out, back) = (inside[draw.below(inside.len())], outside[draw.below(outside.len())]);
-            let mut next = live.clone();
-            next.remove(out);
-            next.insert(back);
-            let lost_data = (0..profile.data()).filter(|&block| !next.contains(block)).count();
-            if lost_data == 0 {
-                continue;
-            }
-            let now = rank.undetermined(&next);
-            if now >= open {
-                (live, open) = (next, now);
-            }
-        }
-        let mut rank = rank_test(code);
-        let given_back = lost(&live).into_iter().map(|block| {
-            let mut more = live.clone();
-            more.insert(block);
-            more
-        });
-        let given_back: Vec<BlockSet> = given_back.collect();
-        let failing: Vec<&BlockSet> = given_back.iter().filter(|live| !rank.determines(live)).collect();
-        let worst = failing.first().map_or_else(|| lost(&given_back[0]), |live| lost(live));
-        (open, given_back.len() as u64, failing.len() as u64, worst)
-    };
-    let mut found: Vec<_> = (0..climbs).into_par_iter().map(one).collect();
+    let one = |rank: &mut RankTest<'_>, index| stop.check().map(|()| Climb::new(code, rank, SEED, index));
+    let climbs = (0..climbs).into_par_iter().map_init(|| rank_test(code), one);
+    let mut found = climbs.collect::<Result<Vec<Climb>, Error>>()?;
     // Those that fail first, then those that left most open.
-    found.sort_by_key(|&(open, _, failed, _)| std::cmp::Reverse((failed, open)));
-    Trial {
+    found.sort_by_key(|climb| std::cmp::Reverse((climb.failed, climb.open)));
+    Ok(Trial {
         method: Method::Climb,
-        tried: found.iter().map(|found| found.1).sum(),
-        failed: found.iter().map(|found| found.2).sum(),
+        tried: found.iter().map(|climb| climb.tried).sum(),
+        failed: found.iter().map(|climb| climb.failed).sum(),
         seconds: core_seconds(began),
-        worst: found.into_iter().next().map_or_else(Vec::new, |found| found.3),
-        ..empty(profile, profile.data() + 1, 0)
-    }
+        worst: found.into_iter().next().map_or_else(Vec::new, |climb| climb.worst),
+        ..empty(code.profile(), code.profile().data() + 1, 0)
+    })
 }
 
 /// Repeats up to `samples` of the losses of a trial, drawn with `seed`; what does not agree is said.
@@ -416,7 +382,7 @@ pub(crate) fn is_prime(n: u64) -> bool {
 }
 
 /// Kinds of losses with no more than this many are tried as a whole.
-pub const ALL_MAX: u64 = 1_000_000;
+pub const ALL_MAX: u64 = 4_000_000;
 const SAMPLES_MAX_UNPROMISED: u64 = 1000;
 /// Random losses between two lines written down.
 const PIECE: u64 = 1 << 20;
@@ -425,7 +391,5 @@ const SHARE: u64 = 256;
 const SEED: u64 = 1;
 /// Steps.
 const LOOK_AHEAD_MAX: usize = 160;
-const LOOK_AHEAD_CLIMB: usize = 48;
-const CLIMB_STEPS: usize = 400;
 /// Any number: certificates hold for every length.
 const FRAME_STEPS: u32 = 65_536;

@@ -29,6 +29,14 @@ pub enum Error {
     /// The shape is not one.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// Less parity than one block.
+    #[error(
+        "of {data} data blocks that overhead is less than half a parity block: ask for more, or for more --data"
+    )]
+    OverheadTooSmall {
+        /// Data blocks.
+        data: u64,
+    },
     /// No shape survives what was asked for.
     #[error(
         "no shape with one block on each of {stores} stores survives the loss of {lost}: take more stores, or ask for less"
@@ -297,6 +305,7 @@ impl Error {
             | Self::Profile(_)
             | Self::Certificates { .. }
             | Self::NoShape { .. }
+            | Self::OverheadTooSmall { .. }
             | Self::Level(_)
             | Self::Id(_)
             | Self::Memory { .. }

@@ -2,15 +2,18 @@
 //!
 //! Losses are counted in strata, by the number d of data blocks among the lost, since how hard a loss is depends on it.
 //! Of each stratum the bound is the exact one of Clopper and Pearson (Biometrika 26, 1934), one-sided at 95 %. What is
-//! promised for *any* loss is the worst stratum's; what a loss of blocks by lot comes to is the mixture of the strata
-//! with their hypergeometric weights.
+//! promised for *any* loss is the worst stratum's; what a loss of blocks by lot comes to is the mixture of the strata's
+//! bounds with their hypergeometric weights. Where no loss failed that is more than an exact bound of the mixture would
+//! be: to see no failure with 5 %, one stratum alone has to use up the chance that each is granted here. Where some
+//! failed it is an estimate from above, for nobody proved as much.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use statrs::distribution::{Beta, ContinuousCDF, Discrete, Hypergeometric};
 use tanner_kernels::certificate::{Method, Trial, certificates};
-use tanner_kernels::{BlockSet, Code, Evidence, Losses, Profile};
+use tanner_kernels::{BlockSet, Code, Evidence, LightKernels, Losses, Profile};
 
 use crate::certify::{Draw, rank_test};
 
@@ -41,10 +44,13 @@ pub struct Guarantee {
     pub threshold: usize,
     /// What stands behind that, in one word.
     pub evidence: &'static str,
-    /// What is known at T blocks left and fewer, down to k.
+    /// What is known at T blocks left and fewer.
     pub levels: Vec<Level>,
     /// Losses that a climb towards the worst one tried at k+1 blocks left, and how many of them do not restore.
     pub climb: Option<(u64, u64)>,
+    /// Blocks of the lightest kernel of one or two symbols: to lose just these is to lose something. `None` if there is
+    /// none, or if they are too many to look at.
+    pub lightest_kernel_blocks: Option<usize>,
 }
 
 impl Guarantee {
@@ -52,15 +58,15 @@ impl Guarantee {
     #[must_use]
     pub fn of(profile: &Profile) -> Self {
         let trials = trials_of(profile);
-        let least = profile.data();
         let level =
             |left| certified(profile, left, &trials).unwrap_or_else(|| by_lot(profile, left, TRY_FOR));
         let climb = trials.iter().find(|trial| trial.method == Method::Climb);
         Self {
             threshold: profile.threshold(),
             evidence: profile.evidence().name(),
-            levels: (least..=profile.threshold()).rev().map(level).collect(),
+            levels: levels(profile).rev().map(level).collect(),
             climb: climb.map(|trial| (trial.tried, trial.failed)),
+            lightest_kernel_blocks: lightest_kernel(profile),
         }
     }
 
@@ -77,8 +83,21 @@ impl Guarantee {
     }
 }
 
+/// The numbers of blocks left that are looked at: T, T−1 and T−2, as far as that is not less than k.
+pub(crate) fn levels(profile: &Profile) -> RangeInclusive<usize> {
+    let threshold = profile.threshold();
+    profile.data().max(threshold.saturating_sub(2))..=threshold
+}
+
 fn trials_of(profile: &Profile) -> Vec<&'static Trial> {
     certificates().iter().filter(|trial| trial.covers(profile)).collect()
+}
+
+fn lightest_kernel(profile: &Profile) -> Option<usize> {
+    let code = Code::new(*profile);
+    let pairs = (profile.data() * profile.data()).saturating_mul(code.phases().len() * (profile.depth() + 1));
+    let kernels = if pairs <= PAIRS_MAX { LightKernels::of(&code) } else { None };
+    kernels.map(|kernels| kernels.blocks()).filter(|&blocks| blocks > 0)
 }
 
 /// What the certificates say, if they say anything.
@@ -157,6 +176,8 @@ fn by_lot(profile: &Profile, left: usize, time: Duration) -> Level {
 const ALPHA: f64 = 0.05;
 const TRY_FOR: Duration = Duration::from_millis(200);
 const TRIES_MAX: u64 = 100_000;
+/// Pairs of symbols that are looked at in less than half a second.
+const PAIRS_MAX: usize = 30_000_000;
 
 #[cfg(test)]
 mod tests {
@@ -181,6 +202,7 @@ mod tests {
         assert!(proved.levels.len() == 1 && proved.levels[0].complete && proved.levels[0].by_lot == 0.0);
         let estimated = of(60, 33);
         assert!(estimated.levels.len() == 3 && !estimated.levels[0].complete);
+        assert!(estimated.lightest_kernel_blocks.is_some() && proved.lightest_kernel_blocks.is_none());
         let bound = estimated.levels[0].by_lot;
         assert!(bound > 0.0 && bound < 0.2, "{bound}");
     }

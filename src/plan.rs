@@ -16,6 +16,7 @@ pub struct Failures {
     #[serde(rename = "per_year_ratio")]
     pub per_year: f64,
     /// Days until the blocks of a failed store are rebuilt elsewhere.
+    #[serde(serialize_with = "as_seconds", rename = "repair_seconds")]
     pub repair_days: f64,
 }
 
@@ -63,9 +64,18 @@ pub struct Stores {
     pub survivable: usize,
     /// Losses of one store more, and how many of these would be fatal, if they are few enough to try.
     pub beyond: Option<(usize, usize)>,
-    /// The probability to lose the backup in a year, stores failing independently of each other.
-    #[serde(rename = "loss_per_year_ratio")]
-    pub loss_per_year: Option<f64>,
+    /// How likely that is to happen.
+    pub loss: Option<Loss>,
+}
+
+/// The loss of a backup, stores failing independently of each other.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Loss {
+    /// How they fail.
+    pub failures: Failures,
+    /// The probability that it happens within a year.
+    #[serde(rename = "per_year_ratio")]
+    pub per_year: f64,
 }
 
 impl Plan {
@@ -118,7 +128,8 @@ impl Stores {
             blocks_most: held.iter().map(BlockSet::len).max().unwrap_or(0),
             survivable,
             beyond: beyond.map(|StoreLosses { losses, fatal, .. }| (losses, fatal)),
-            loss_per_year: failures.map(|failures| loss_per_year(holding, survivable, failures)),
+            loss: failures
+                .map(|failures| Loss { failures, per_year: loss_per_year(holding, survivable, failures) }),
         }
     }
 }
@@ -151,6 +162,10 @@ pub fn shape_for(stores: usize, lost: usize, bytes: u64) -> Result<Profile, Erro
         .filter_map(|data| Profile::for_source(data as u64, (stores - data) as u64, bytes).ok());
     let mut suited = profiles.filter(|profile| profile.threshold() + lost <= stores);
     suited.next().ok_or(Error::NoShape { stores, lost })
+}
+
+fn as_seconds<S: serde::Serializer>(days: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(days * 86_400.0)
 }
 
 fn decode_xors(codec: &Codec) -> f64 {

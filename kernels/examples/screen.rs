@@ -6,6 +6,9 @@
 //! in strata by the number of data blocks lost, with the rank test that the decoder's promises rest on; strata with
 //! no more losses than samples are tried as a whole. `strata=1,2,40` counts in these only.
 //!
+//! Before that it looks for what random losses seldom meet: the lightest kernel of one or two symbols among all that
+//! there are, and the worst losses that `climbs` climbs find.
+//!
 //! Of the coupled code it tries one seed after the other until one has no failure, unless `seed` is given. With
 //! `code=rfc5170` it counts for the seed that this code is used with.
 
@@ -16,7 +19,7 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tanner_kernels::{CodeChoice, Codec, Construction, Losses, Profile, RankTest};
+use tanner_kernels::{Climb, CodeChoice, Codec, Construction, LightKernels, Losses, Profile, RankTest};
 
 fn main() -> ExitCode {
     match run() {
@@ -24,7 +27,7 @@ fn main() -> ExitCode {
         Err(error) => {
             eprintln!(
                 "{error}\nusage: screen K M [code=coupled|rfc5170 samples= n1= period= depth= seed= surplus= \
-                 strata= threads=]"
+                 strata= climbs= threads=]"
             );
             ExitCode::from(2)
         }
@@ -69,17 +72,21 @@ fn run() -> Result<(), Box<dyn Error>> {
         let surplus = options.number("surplus", chosen.threshold() - chosen.data())?;
         let lost = profile.parity().saturating_sub(surplus);
         let screen = Screen { codec: Codec::new(profile), lost, samples, threads };
-        print!("{k}+{m} {:?}, failures with k+{surplus} left:", profile.construction());
-        let mut clean = true;
+        print!("{k}+{m} {:?}", profile.construction());
+        let mut clean = screen.lightest_kernel();
+        if clean || one_seed {
+            clean &= screen.climb(options.number("climbs", 20)?, surplus);
+            print!(", failures with k+{surplus} left:");
+        }
         for (data_lost, samples) in screen.strata(options.0.get("strata").copied())? {
-            let (failed, tried) = screen.failures(data_lost, samples);
-            print!(" {failed}/{tried} (d={data_lost})");
-            std::io::stdout().flush()?;
-            clean &= failed == 0;
             // All counts of one seed; of many, only whether they are clean.
             if !clean && !one_seed {
                 break;
             }
+            let (failed, tried) = screen.failures(data_lost, samples);
+            print!(" {failed}/{tried} (d={data_lost})");
+            std::io::stdout().flush()?;
+            clean &= failed == 0;
         }
         println!();
         if clean || one_seed {
@@ -128,6 +135,28 @@ impl Screen {
         strata.sort_by_key(|&(data_lost, samples)| (data_lost, std::cmp::Reverse(samples)));
         strata.dedup_by_key(|&mut (data_lost, _)| data_lost);
         Ok(strata)
+    }
+
+    /// Whether no kernel of few symbols lies in as few blocks as are lost.
+    fn lightest_kernel(&self) -> bool {
+        let Some(kernels) = LightKernels::of(self.codec.code()) else { return true };
+        match kernels.blocks() {
+            0 => print!(", no light kernel"),
+            blocks => print!(", {} kernels in {blocks} blocks", kernels.counts[blocks]),
+        }
+        kernels.blocks() == 0 || kernels.blocks() > self.lost
+    }
+
+    /// Whether climbs find no loss that fails. They end with one block more than k.
+    fn climb(&self, climbs: u64, surplus: usize) -> bool {
+        let code = self.codec.code();
+        if surplus > 1 || self.codec.profile().data().min(self.codec.profile().parity()) < 2 {
+            return true;
+        }
+        let mut rank = RankTest::new(code);
+        let failed: u64 = (0..climbs).map(|climb| Climb::new(code, &mut rank, SEED, climb).failed).sum();
+        print!(", {failed} failures by {climbs} climbs");
+        failed == 0
     }
 
     /// How many losses fail, and how many were tried.

@@ -76,5 +76,5 @@ pub use profile::{
     RFC5170_SEED_MAX, TAPS_MAX, UNIT_MAX, WEIGHT_MAX,
 };
 pub use program::{Program, Slot, XorRow};
-pub use rank::{Minors, RankTest};
+pub use rank::{Climb, LightKernels, Minors, RankTest};
 pub use simd::{LEVEL_VARIABLE, Level, LevelError};

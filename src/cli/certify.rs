@@ -1,11 +1,12 @@
 //! `certify`: tries what codes survive.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use tanner_kernels::Minors;
 use tanner_kernels::certificate::Trial;
+use tanner_kernels::{Construction, Minors};
 
 use super::{Context, Outcome};
 use crate::bench::Blocks;
@@ -81,8 +82,15 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
         let shapes: Vec<(u64, u64, bool)> =
             if args.all { primes.chain(coupled).collect() } else { named.collect() };
         for (data, parity, shift) in shapes {
-            let profile = profile(data, parity, shift)?;
-            certificates.add(&profile, effort, &stop, |trial| output.say(&words(trial)))?;
+            let (profile, told) = (profile(data, parity, shift)?, Cell::new(false));
+            let tell = |trial: &Trial| {
+                told.set(true);
+                output.say(&words(trial));
+            };
+            certificates.add(&profile, effort, &stop, tell)?;
+            if !told.get() {
+                output.say(&format!("{data}+{parity}: the file has as much already"));
+            }
         }
         Ok(Outcome { code: 0, summary: json!({ "trials": certificates.trials().len() }) })
     };
@@ -112,9 +120,9 @@ const COUPLED_SHAPES: [(u64, u64); 26] = [
     (12, 11),
     (12, 12),
     (12, 13),
+    (12, 14),
     (13, 11),
     (13, 12),
-    (13, 13),
     (14, 11),
     (14, 12),
     (15, 11),
@@ -132,11 +140,21 @@ const COUPLED_SHAPES: [(u64, u64); 26] = [
     (1000, 200),
 ];
 
+fn code_words(construction: Construction) -> String {
+    match construction {
+        Construction::Shift { modulus } => format!("shift modulo {modulus}"),
+        Construction::Coupled { n1, period, depth, seed } => {
+            format!("coupled N1 {n1}, P {period}, D {depth}, seed {seed}")
+        }
+        Construction::Rfc5170 { n1, group, seed } => format!("rfc5170 N1 {n1}, G {group}, seed {seed}"),
+    }
+}
+
 fn words(trial: &Trial) -> String {
     let Trial { data, parity, left, data_lost, tried, failed, seconds, .. } = trial;
     format!(
-        "{data}+{parity} {:?}, {left} left, {} ({data_lost} data lost): {failed} of {tried} failed, {seconds} s",
-        trial.construction,
+        "{data}+{parity} {}, {left} left, {data_lost} of data lost, {}: {failed} of {tried} failed, {seconds} s",
+        code_words(trial.construction),
         trial.method.name()
     )
 }

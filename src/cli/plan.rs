@@ -16,7 +16,7 @@ use crate::plan::{Failures, Plan, Stores, shape_for, survive_for};
 #[derive(Args, Debug)]
 pub(super) struct PlanArgs {
     /// The size of what is to be backed up
-    #[arg(default_value = "100GB", value_name = "SIZE")]
+    #[arg(default_value = "100GB", value_parser = parse_size, value_name = "SIZE")]
     size: ByteSize,
 
     /// Data blocks: the file is split into this many
@@ -68,8 +68,10 @@ pub(super) fn plan(context: &Context, args: &PlanArgs) -> Result<Outcome, Error>
         }
         _ => {
             let data = args.data.unwrap_or(if args.overhead.is_some() { 20 } else { 10 });
-            let of_overhead = args.overhead.map(|share| (data as f64 * share).round().max(1.0) as u64);
-            let parity = args.parity.or(of_overhead).unwrap_or(5);
+            let parity = match args.overhead {
+                Some(share) => parity_for(data, share)?,
+                None => args.parity.unwrap_or(5),
+            };
             Profile::for_code(args.code.into(), data, parity, bytes)?
         }
     };
@@ -81,6 +83,14 @@ pub(super) fn plan(context: &Context, args: &PlanArgs) -> Result<Outcome, Error>
     summary["threshold"] = json!(plan.guarantee.threshold);
     summary["evidence"] = json!(plan.guarantee.evidence);
     Ok(Outcome { code: 0, summary })
+}
+
+/// As many parity blocks as are nearest to such a share of the data.
+fn parity_for(data: u64, overhead: f64) -> Result<u64, Error> {
+    match (data as f64 * overhead).round() as u64 {
+        0 => Err(Error::OverheadTooSmall { data }),
+        parity => Ok(parity),
+    }
 }
 
 fn words(plan: &Plan, profile: &Profile) -> Vec<(&'static str, String)> {
@@ -124,6 +134,15 @@ fn words(plan: &Plan, profile: &Profile) -> Vec<(&'static str, String)> {
             format!(
                 "a climb towards the worst losses with {} left: {failed} of {tried} fail",
                 count(data + 1, "block")
+            ),
+        ));
+    }
+    if let Some(blocks) = plan.guarantee.lightest_kernel_blocks {
+        let but = if blocks + threshold <= n { "but to" } else { "to" };
+        lines.push((
+            "",
+            format!(
+                "{but} lose {blocks} certain blocks is fatal: they hold the lightest kernel of two symbols"
             ),
         ));
     }
@@ -191,11 +210,17 @@ fn store_words(stores: &Stores, is_sure: bool) -> Vec<(&'static str, String)> {
         let next = count(stores.survivable + 1, "store");
         lines.push(("", format!("of the {losses} losses of {next} {fatal} are fatal")));
     }
-    if let Some(loss) = stores.loss_per_year {
+    if let Some(loss) = &stores.loss {
         let provided = if is_sure { "" } else { " and the promise holds" };
         lines.push((
             "",
-            format!("lost within a year with probability {loss:.1e}, if stores fail independently{provided}"),
+            format!(
+                "lost within a year with probability {:.1e}, if stores fail independently, {} % a year, are rebuilt \
+                 within {} days{provided}",
+                loss.per_year,
+                loss.failures.per_year * 100.0,
+                loss.failures.repair_days
+            ),
         ));
     }
     lines
@@ -203,6 +228,10 @@ fn store_words(stores: &Stores, is_sure: bool) -> Vec<(&'static str, String)> {
 
 fn share_of(value: f64) -> String {
     format!("{:.2} %", value * 100.0)
+}
+
+fn parse_size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "wanted a size such as 750GB or 2TiB".into())
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

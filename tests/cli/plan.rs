@@ -41,7 +41,7 @@ fn a_plan_chooses_what_survives_lost_stores_or_keeps_below_a_probability() {
     assert!(data == 24 && parity == 26 && plan["threshold"] == 25, "{plan}");
     let (_, loose, _) = chosen("plan --stores 12 --target-loss 1e-3 --disk-afr 1.5% --json");
     let (_, tight, plan) = chosen("plan --stores 12 --target-loss 1e-9 --disk-afr 1.5% --json");
-    assert!(tight > loose && plan["stores"]["loss_per_year_ratio"].as_f64().unwrap() <= 1e-9, "{plan}");
+    assert!(tight > loose && plan["stores"]["loss"]["per_year_ratio"].as_f64().unwrap() <= 1e-9, "{plan}");
 }
 
 #[test]
