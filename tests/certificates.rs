@@ -78,24 +78,30 @@ fn shapes_that_people_use_are_certified() {
             assert!(exact(evidence(k, m)), "{k}+{m}");
         }
     }
-    for (k, m) in [(17, 3), (20, 4), (25, 5), (10, 10), (20, 10), (10, 4), (3, 7), (12, 12)] {
+    for (k, m) in [(17, 3), (20, 4), (25, 5), (10, 10), (20, 10), (10, 4), (3, 7)] {
         assert!(exact(evidence(k, m)), "{k}+{m}: {:?}", evidence(k, m));
     }
-    for (k, m) in
-        [(16, 11), (16, 16), (20, 20), (24, 26), (25, 25), (29, 51), (50, 25), (50, 50), (100, 20), (100, 30)]
-    {
-        assert_eq!(evidence(k, m), Evidence::Bounded, "{k}+{m}");
+    let level = |k, m| {
         let guarantee = Guarantee::of(&Profile::for_source(k, m, 1 << 36).unwrap());
-        let level = guarantee.level(guarantee.threshold).unwrap();
+        guarantee.level(guarantee.threshold).unwrap().clone()
+    };
+    for (k, m) in [(16, 16), (20, 20), (25, 25), (29, 51), (50, 25), (50, 50), (100, 20), (100, 30), (100, 100)] {
+        assert_eq!(evidence(k, m), Evidence::Bounded, "{k}+{m}");
+        let level = level(k, m);
         assert!(level.failed == 0 && level.worst_stratum < 3e-3 && level.by_lot < 3e-3, "{k}+{m}: {level:?}");
+    }
+    // "Any 25 of 50", and the widest.
+    for (k, m, most) in [(24, 26, 1e-6), (1000, 200, 1.1e-2)] {
+        assert_eq!(evidence(k, m), Evidence::Bounded, "{k}+{m}");
+        assert!(level(k, m).failed == 0 && level(k, m).worst_stratum < most, "{k}+{m}: {:?}", level(k, m));
     }
 }
 
-/// Any k of n, wherever no more than ten million losses have to be tried for that.
+/// Any k of n, or any k+1 by the coupled code, wherever no more than ten million losses have to be tried for that.
 #[test]
-fn every_shape_of_the_shift_code_with_few_losses_is_exact() {
+fn every_shape_with_few_losses_is_exact() {
     let losses = |k: u64, m: u64| (0..k.min(m)).fold(1.0, |all, i| all * (k + m - i) as f64 / (i + 1) as f64);
-    for few in 1..=10_u64 {
+    for few in 1..=12_u64 {
         for many in few..4000 {
             if losses(few, many) > 1e7 {
                 break;
@@ -103,7 +109,8 @@ fn every_shape_of_the_shift_code_with_few_losses_is_exact() {
             for (k, m) in [(few, many), (many, few)] {
                 let Ok(profile) = Profile::for_source(k, m, 1 << 36) else { continue };
                 let exact = matches!(profile.evidence(), Evidence::Proved | Evidence::Tried);
-                assert!(exact && profile.threshold() == profile.data(), "{k}+{m}: {profile:?}");
+                let surplus = profile.threshold() - profile.data();
+                assert!(exact && surplus <= usize::from(few > 10), "{k}+{m}: {profile:?}");
             }
         }
     }
