@@ -36,3 +36,19 @@ conformance_tests!(limit, {
     let limiter = Limiter::new(limits, Arc::new(|| 0));
     move || Arc::new(Limit::new(Arc::new(store.clone()), limiter.clone())) as Arc<dyn Transport>
 });
+
+/// The table in the documentation is what the example `conformance` prints.
+#[test]
+fn the_table_of_results_names_every_trial_and_no_failure() {
+    let table = include_str!("../src/conformance/results.md");
+    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    let named: Vec<_> = rows.iter().filter_map(|row| row.split(" | ").next()?.strip_prefix("| ")).collect();
+    let trials: Vec<_> = tanner_transports::conformance::trials().collect();
+    assert_eq!(named, trials, "print it again: the command is above the table");
+    let columns = |row: &str| row.matches('|').count();
+    for row in &rows {
+        assert_eq!(columns(row), columns(rows[0]), "{row}");
+        let verdicts = row.trim_end_matches(" |").split(" | ").skip(1);
+        assert!(verdicts.into_iter().all(|word| ["pass", "skip"].contains(&word)), "{row}");
+    }
+}

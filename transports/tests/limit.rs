@@ -124,7 +124,8 @@ async fn a_call_that_stops_waiting_gives_its_share_back() {
     let transport = limited(&Limiter::new(limits, clock(0)));
     store(&transport, "id/0", 1_000).await.unwrap();
     for i in 0..100 {
-        let waiting = store(&transport, &format!("gone/{i}"), 10_000);
+        let object = format!("gone/{i}");
+        let waiting = store(&transport, &object, 10_000);
         // Less than the time of one portion.
         timeout(Duration::from_millis(1), waiting).await.expect_err("there is no time for it");
     }

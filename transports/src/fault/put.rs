@@ -12,7 +12,6 @@ use crate::{ObjectName, Put, Result, Target, TransportError};
 
 pub(super) struct FaultPut {
     pub(super) core: Arc<Core>,
-    pub(super) roll: Roll,
     pub(super) name: ObjectName,
     pub(super) at: Target,
     pub(super) length: Option<u64>,
@@ -39,7 +38,7 @@ impl FaultPut {
         let rotten = rotten.then(|| roll.then("rotten").below(length.unwrap_or(1)));
         let inner = core.inner.put(name, length.filter(|_| kept.is_none())).await?;
         let at = core.at(Some(name));
-        Ok(Self { core, roll, name: name.clone(), at, length, written: 0, rotten, kept, inner: Some(inner) })
+        Ok(Self { core, name: name.clone(), at, length, written: 0, rotten, kept, inner: Some(inner) })
     }
 
     /// What is stored of `bytes`, which come next.
