@@ -51,7 +51,7 @@ fn assert_near(got: u64, wanted: f64, tolerance: f64) {
 
 #[tokio::test(start_paused = true)]
 async fn the_line_keeps_what_it_was_promised_for_a_whole_minute() {
-    for rate in [1_000, 777_777, 50_000_000_u64] {
+    for rate in [1_000, 77_777, 2_000_000_u64] {
         let transport = limited(&limiter(&rate.to_string(), 0));
         let written = Arc::new(AtomicU64::new(0));
         let piece = (rate / 100) as usize;

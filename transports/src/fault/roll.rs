@@ -73,7 +73,8 @@ mod tests {
             assert!((happened - 10_000.0 * probability).abs() < 200.0, "{happened} at {probability}");
         }
         assert!(each().all(|roll| roll.below(3) < 3 && roll.below(0) == 0));
-        assert_eq!(each().filter(|roll| roll.below(4) == 3).count() / 100, 25);
+        let quarter = each().filter(|roll| roll.below(4) == 3).count();
+        assert!((2300..2700).contains(&quarter), "{quarter}");
     }
 
     #[test]
@@ -82,5 +83,5 @@ mod tests {
         assert_ne!(Roll::new(8).then("loss").then("id/7").below(1_000_000), FROZEN);
     }
 
-    const FROZEN: u64 = 0;
+    const FROZEN: u64 = 607_325;
 }
