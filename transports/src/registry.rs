@@ -12,6 +12,8 @@ use crate::{Disk, Fault, Limit, Memory, Result, Transport, TransportError, WeekC
 /// - `file:///PATH` and everything without a scheme: a [`Disk`];
 /// - `fault:OPTIONS+URL`: a [`Fault`] around what opens from the URL;
 /// - `memory:NAME`, short `mem:NAME`: the [`Memory`] of that name in this process, a private one without a name.
+///
+/// A [`Limit`] needs to know the local time: [`register_limit`](Self::register_limit) adds it.
 #[derive(Clone)]
 pub struct Registry {
     openers: BTreeMap<String, Arc<Opener>>,

@@ -38,7 +38,8 @@ async fn read(store: &dyn Transport, i: usize) -> Result<Bytes> {
 }
 
 async fn read_range(store: &dyn Transport, i: usize) -> Result<Bytes> {
-    Ok(store.get_ranges(&block(i), &[0..LENGTH as u64]).await?.remove(0))
+    let all = 0..LENGTH as u64;
+    Ok(store.get_ranges(&block(i), std::slice::from_ref(&all)).await?.remove(0))
 }
 
 async fn list(store: &dyn Transport) -> Vec<String> {
@@ -181,7 +182,8 @@ async fn what_was_stored_rotten_or_short_stays_so() {
     let mut short = 0;
     for i in 0..OBJECTS {
         let length = memory.stat(&block(i)).await.unwrap().length as usize;
-        let found = memory.get_ranges(&block(i), &[0..length as u64]).await.unwrap().remove(0);
+        let all = 0..length as u64;
+        let found = memory.get_ranges(&block(i), std::slice::from_ref(&all)).await.unwrap().remove(0);
         assert_eq!(found, bytes(i).slice(..length));
         short += usize::from(length < LENGTH);
     }
@@ -249,7 +251,7 @@ async fn a_store_dies_in_the_midst_of_it_and_says_so_ever_after() {
         match put(&fault, i).await {
             Ok(()) => assert!(i < 10),
             Err(error) => {
-                assert!(i >= 10 && matches!(error, TransportError::Unreachable { .. }), "{error:?}")
+                assert!(i >= 10 && matches!(error, TransportError::Unreachable { .. }), "{error:?}");
             }
         }
     }

@@ -140,7 +140,7 @@ async fn a_call_that_stops_waiting_gives_its_share_back() {
 /// Milliseconds that forty reads of 100 bytes take together from a store that takes its time for each.
 async fn forty_reads(limits: Option<Limits>) -> f64 {
     let memory = Memory::new();
-    store(&memory, "id/0", 100).await.unwrap();
+    store(&memory, "id/0", 100).await.expect("stored");
     let faults = Faults { delay: Duration::from_millis(200), ..Faults::none() };
     let mut slow: Arc<dyn Transport> = Arc::new(Fault::new(Arc::new(memory), 7, faults));
     if let Some(limits) = limits {
@@ -149,7 +149,7 @@ async fn forty_reads(limits: Option<Limits>) -> f64 {
     let began = Instant::now();
     let whole = 0..100;
     let reads = join_all((0..40).map(|_| slow.get_ranges(&OBJECT, std::slice::from_ref(&whole)))).await;
-    reads.into_iter().collect::<Result<Vec<_>>>().unwrap();
+    reads.into_iter().collect::<Result<Vec<_>>>().expect("read");
     began.elapsed().as_secs_f64() * 1000.0
 }
 

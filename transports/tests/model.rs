@@ -59,8 +59,9 @@ struct Run {
 impl Run {
     /// Starts with a store that exists, as what exists not differs on purpose.
     async fn new(store: Arc<dyn Transport>) -> Self {
-        let name = ObjectName::new("id/0").unwrap();
-        store.put(&name, None).await.unwrap().commit().await.unwrap();
+        let name = ObjectName::new("id/0").expect("a valid name");
+        let put = store.put(&name, None).await.expect("put");
+        put.commit().await.expect("commit");
         Self { store, puts: Vec::new(), written: 0 }
     }
 

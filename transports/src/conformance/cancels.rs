@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::slice;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -83,9 +84,10 @@ pub(super) async fn a_commit_cancelled_at_any_await_is_all_or_nothing(place: &Pl
 pub(super) async fn a_read_cancelled_at_any_await_harms_nobody(place: &Place) {
     let (transport, name, bytes) = (place(), name("id/7"), pattern(0, 3 << 20));
     stored(&*transport, &name, &bytes).await;
+    let all = 0..3 << 20;
     for times in 0..POLLS_MAX {
-        let streamed = polled(read(&*transport, &name, 0..3 << 20), times).await;
-        let at_once = polled(transport.get_ranges(&name, &[0..3 << 20]), times).await;
+        let streamed = polled(read(&*transport, &name, all.clone()), times).await;
+        let at_once = polled(transport.get_ranges(&name, slice::from_ref(&all)), times).await;
         let whole =
             [streamed.map(|found| found.expect("read")), at_once.map(|found| found.expect("read").remove(0))];
         assert!(whole.iter().flatten().all(|found| *found == bytes), "other bytes after {times} polls");

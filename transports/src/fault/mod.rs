@@ -125,20 +125,21 @@ impl Transport for Fault {
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         let roll = self.core.enter_read("get", name).await?;
-        let (name, swapped) = self.core.perhaps_another(&roll, name).await?;
-        let pieces = match self.core.inner.get(&name, range.clone()).await {
-            Err(_) if swapped => return Err(self.core.missing(&name)),
+        let of = self.core.perhaps_another(&roll, name).await?;
+        let pieces = match self.core.inner.get(&of, range.clone()).await {
+            // The other one is too short for the lie.
+            Err(_) if of != *name => return Err(self.core.missing(name)),
             pieces => pieces?,
         };
         self.core.hold_back(&roll).await;
-        Ok(read::distort(self.core.clone(), roll, &name, &range, pieces))
+        Ok(read::distort(self.core.clone(), roll, name, &range, pieces))
     }
 
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let roll = self.core.enter_read("get ranges", name).await?;
-        let (name, swapped) = self.core.perhaps_another(&roll, name).await?;
-        let answers = match self.core.inner.get_ranges(&name, ranges).await {
-            Err(_) if swapped => return Err(self.core.missing(&name)),
+        let of = self.core.perhaps_another(&roll, name).await?;
+        let answers = match self.core.inner.get_ranges(&of, ranges).await {
+            Err(_) if of != *name => return Err(self.core.missing(name)),
             answers => answers?,
         };
         self.core.pace(answers.iter().map(Bytes::len).sum()).await;
@@ -249,11 +250,11 @@ impl Core {
         self.root.then("loss").then(name.as_str()).chance(self.faults.loss)
     }
 
-    /// The object to read: now and then the next one in the list, or none at all.
-    async fn perhaps_another(&self, roll: &Roll, name: &ObjectName) -> Result<(ObjectName, bool)> {
+    /// The object to read: now and then another one of the same backup, or none at all.
+    async fn perhaps_another(&self, roll: &Roll, name: &ObjectName) -> Result<ObjectName> {
         let lie = roll.then("lie");
         if !lie.chance(self.faults.lie) {
-            return Ok((name.clone(), false));
+            return Ok(name.clone());
         }
         if lie.then("missing").chance(0.5) || !self.inner.capabilities().list {
             return Err(self.missing(name));
@@ -262,8 +263,7 @@ impl Core {
         names.sort();
         names.retain(|other| other != name);
         let other = lie.then("other").below(names.len() as u64);
-        let other = names.get(other as usize).ok_or_else(|| self.missing(name))?;
-        Ok((other.clone(), true))
+        names.get(other as usize).cloned().ok_or_else(|| self.missing(name))
     }
 
     fn missing(&self, name: &ObjectName) -> TransportError {

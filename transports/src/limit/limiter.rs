@@ -119,7 +119,7 @@ impl Limiter {
             None => PIECE_BYTES_MAX,
         };
         let of_inflight = self.budget.limits.inflight_bytes.map_or(usize::MAX, |most| most as usize);
-        bytes.min(of_rate.min(PORTION_BYTES_MAX).max(1)).min(of_inflight.max(1))
+        bytes.min(of_rate.clamp(1, PORTION_BYTES_MAX)).min(of_inflight.max(1))
     }
 
     /// Bytes a second now.
