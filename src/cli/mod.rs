@@ -6,6 +6,7 @@ mod bench;
 mod bench_args;
 mod bench_words;
 mod certify;
+mod clock;
 mod commands;
 mod output;
 mod plan;
@@ -33,7 +34,9 @@ use crate::resources::Stop;
 
 /// Runs the program with these arguments and the transports that tanner brings.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    run_with(args, Registry::lasting())
+    let mut registry = Registry::lasting();
+    registry.register_limit(Arc::new(clock::week_minute));
+    run_with(args, registry)
 }
 
 /// Runs the program with a registry of transports of your own.

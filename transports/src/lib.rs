@@ -1,8 +1,8 @@
 //! Puts, gets, lists and deletes named objects in places that may fail.
 //!
 //! A backup is a set of objects, and where they live should matter to nothing but this crate. So there is one
-//! small trait, [`Transport`], whose documentation is a contract; [`Memory`] and [`Disk`] keep it, a
-//! [`Registry`] opens them from a URL, and anybody may plug in another from Rust. The module `conformance`
+//! small trait, [`Transport`], whose documentation is a contract; [`Memory`] and [`Disk`] keep it, [`Fault`] and
+//! [`Limit`] are put around any of them, a [`Registry`] opens them from a URL, and anybody may plug in another from Rust. The module `conformance`
 //! (feature `conformance`) turns the contract into named trials: a new transport starts by running them.
 //!
 //! ```
@@ -26,15 +26,20 @@
 pub mod conformance;
 mod disk;
 mod error;
+mod fault;
+mod limit;
 mod memory;
 mod name;
 mod registry;
 mod transport;
+mod wrapped;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
 pub use disk::Disk;
 pub use error::{Result, Target, TransportError};
+pub use fault::{Fault, Faults};
+pub use limit::{Limit, Limiter, Limits, Timetable, TimetableError, WeekClock};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;
