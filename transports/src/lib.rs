@@ -29,11 +29,12 @@ mod error;
 mod memory;
 mod name;
 mod registry;
+pub mod ring;
 mod transport;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
-pub use disk::Disk;
+pub use disk::{Disk, DiskIo};
 pub use error::{Result, Target, TransportError};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
