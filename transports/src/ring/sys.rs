@@ -110,11 +110,15 @@ fn entry(operation: &mut Operation) -> Entry {
         Work::Read(bytes) => opcode::Read::new(file, bytes[next].as_mut_ptr(), length).offset(offset).build(),
         Work::Sync => opcode::Fsync::new(file).build(),
     };
-    // What would not be done without waiting waits in a thread of the kernel's.
-    if operation.stalled > 0 { entry.flags(Flags::ASYNC) } else { entry }
+    // Else the thread that submits would copy what is in the page cache, one after the other; and what could not be done
+    // without waiting would be tried in vain again. So the kernel does both in threads of its own.
+    let apart = length >= APART_BYTES || operation.stalled > 0;
+    if apart { entry.flags(Flags::ASYNC) } else { entry }
 }
 
 const NEEDED: [(u8, &str); 3] =
     [(opcode::Read::CODE, "reads"), (opcode::Write::CODE, "writes"), (opcode::Fsync::CODE, "syncs")];
+/// From here on a copy takes longer than to hand it to another thread. The example `disk_io` measures it.
+const APART_BYTES: u32 = 64 << 10;
 /// How long the kernel is left alone when it had no room for a request.
 const BUSY_WAIT: Duration = Duration::from_millis(1);
