@@ -91,7 +91,9 @@ impl Source {
         };
         let file = Arc::new(file);
         let ring = match io {
-            IoMode::Uring => ReadQueue::new(file.clone(), AHEAD_READS).ok().map(|ring| Mutex::new(Some(ring))),
+            IoMode::Uring => {
+                ReadQueue::new(file.clone(), AHEAD_READS).ok().map(|ring| Mutex::new(Some(ring)))
+            }
             _ => None,
         };
         Ok(Self { path: path.to_owned(), file, stamp, mapping, ring })
@@ -128,7 +130,8 @@ impl Source {
     /// Announces ranges, which [`Reads::next`] then reads in this order. Without a ring that is when it is called; with
     /// one, the ranges that follow are read meanwhile.
     pub(crate) fn reads<R: Iterator<Item = Range<u64>>>(&self, ranges: R) -> Reads<'_, R> {
-        let take = |ring: &Mutex<Option<ReadQueue>>| ring.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let take =
+            |ring: &Mutex<Option<ReadQueue>>| ring.lock().unwrap_or_else(PoisonError::into_inner).take();
         Reads {
             source: self,
             ranges,
@@ -198,7 +201,8 @@ impl<R: Iterator<Item = Range<u64>>> Reads<'_, R> {
             return self.source.read(range.start, into);
         };
         let mut bytes_ahead: u64 = self.ahead.iter().map(|range| range.end - range.start).sum();
-        while self.ahead.is_empty() || (self.ahead.len() < AHEAD_READS as usize && bytes_ahead < AHEAD_BYTES) {
+        while self.ahead.is_empty() || (self.ahead.len() < AHEAD_READS as usize && bytes_ahead < AHEAD_BYTES)
+        {
             let Some(range) = self.ranges.next() else { break };
             let bytes = range.end - range.start;
             let mut buffer = self.free.pop().unwrap_or_default();
@@ -287,12 +291,17 @@ mod tests {
     fn all_readers_give_the_same_bytes() {
         let file = file(100_000);
         let uring = if tanner_transports::ring::refusal().is_none() { "uring" } else { "pread" };
-        let rows =
-            [(IoMode::Auto, "pread"), (IoMode::Pread, "pread"), (IoMode::Mmap, "mmap"), (IoMode::Uring, uring)];
+        let rows = [
+            (IoMode::Auto, "pread"),
+            (IoMode::Pread, "pread"),
+            (IoMode::Mmap, "mmap"),
+            (IoMode::Uring, uring),
+        ];
         for (io, reader) in rows {
             let source = Source::open(file.path(), io).unwrap();
             assert_eq!(source.reader(), reader);
-            let ranges = [0..100_000, 1..4098, 99_999..100_000, 4096..12_288, 50_000..50_000, 99_990..100_000];
+            let ranges =
+                [0..100_000, 1..4098, 99_999..100_000, 4096..12_288, 50_000..50_000, 99_990..100_000];
             let mut reads = source.reads(ranges.clone().into_iter());
             for range in ranges {
                 let (offset, mut into) = (range.start, vec![0; (range.end - range.start) as usize]);

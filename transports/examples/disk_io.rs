@@ -71,7 +71,12 @@ async fn main() -> Outcome<()> {
                 for positioned in [positioned_first, !positioned_first] {
                     if cold {
                         for file in 0..files {
-                            fadvise(File::open(place.path().join(format!("id/{file}")))?, 0, None, Advice::DontNeed)?;
+                            fadvise(
+                                File::open(place.path().join(format!("id/{file}")))?,
+                                0,
+                                None,
+                                Advice::DontNeed,
+                            )?;
                         }
                     }
                     let disk = disk(if positioned { DiskIo::Positioned } else { DiskIo::Ring })?;
@@ -153,7 +158,8 @@ async fn write_direct(place: &Path, job: Job) -> Outcome<()> {
         let (path, bytes) = (place.join(file.to_string()), bytes.clone());
         tokio::spawn(async move {
             let direct = OFlags::DIRECT.bits().cast_signed();
-            let file = File::options().create(true).write(true).truncate(false).custom_flags(direct).open(path)?;
+            let file =
+                File::options().create(true).write(true).truncate(false).custom_flags(direct).open(path)?;
             fallocate(&file, FallocateFlags::empty(), 0, (job.pieces * PIECE_BYTES) as u64)?;
             let file = Arc::new(file);
             for piece in 0..job.pieces {

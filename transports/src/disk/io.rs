@@ -62,7 +62,8 @@ impl Io {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>> {
         if let Self::Ring(driver) = self {
-            let reads = ranges.iter().map(async |range| driver.read_at(file, buffer(range)?, range.start).await);
+            let reads =
+                ranges.iter().map(async |range| driver.read_at(file, buffer(range)?, range.start).await);
             let read = try_join_all(reads).await.map_err(|error| failed(at, error))?;
             return Ok(read.into_iter().map(Bytes::from).collect());
         }

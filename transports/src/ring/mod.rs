@@ -15,6 +15,8 @@ mod driver;
 mod queue;
 mod read;
 mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
@@ -30,7 +32,8 @@ pub fn refusal() -> Option<&'static str> {
 
 /// How disks are read and written unless told otherwise, and why, for people.
 pub fn status() -> String {
-    refusal().map_or_else(|| "io_uring".into(), |why| format!("positioned I/O, as io_uring cannot be used: {why}"))
+    refusal()
+        .map_or_else(|| "io_uring".into(), |why| format!("positioned I/O, as io_uring cannot be used: {why}"))
 }
 
 /// The driver that all disks of this process share. The first call starts it, and finds out whether that is possible.

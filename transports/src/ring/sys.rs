@@ -29,7 +29,10 @@ impl Uring {
         ring.submitter().register_probe(&mut probe)?;
         for (code, name) in NEEDED {
             if !probe.is_supported(code) {
-                return Err(io::Error::new(io::ErrorKind::Unsupported, format!("this kernel's has no {name}")));
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("this kernel's has no {name}"),
+                ));
             }
         }
         // SAFETY: an entry that does nothing refers to nothing.
@@ -56,7 +59,8 @@ impl System for Uring {
         // SAFETY: the entry refers to a file and to memory that the operation owns, and at addresses that do not move
         // with it. The operation stays in its slot until the completion of this entry; a ring that is dropped first
         // waits for that, or leaks the operation.
-        unsafe { self.ring.submission().push(&entry) }.expect("the ring has as many entries as there are slots");
+        unsafe { self.ring.submission().push(&entry) }
+            .expect("the ring has as many entries as there are slots");
         Ok(())
     }
 
