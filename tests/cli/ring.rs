@@ -52,7 +52,7 @@ fn same_bytes_below(wrapper: &str) -> Option<String> {
     let refusal = summary(&version)["io_uring_refusal"].as_str().map(str::to_owned);
     assert_eq!(summary(&version)["disk_io"], if refusal.is_none() { "io_uring" } else { "positioned" });
 
-    let backup = back_up(&source, "-k 4 -m 2 --io uring", &stores);
+    let backup = back_up(&source, "-k 3 -m 1 --io uring", &stores);
     let run = below(wrapper, &backup).run().expect(0);
     said(&run, refusal.as_deref());
     let id = run.out.trim();
@@ -72,11 +72,11 @@ fn same_bytes_below(wrapper: &str) -> Option<String> {
     assert!(fs::read(place.output()).unwrap() == bytes, "{wrapper}: other bytes were stored");
 
     let json =
-        objects(&below(wrapper, &back_up(&source, "-k 4 -m 2 --io uring --json", &stores)).run().expect(0));
+        objects(&below(wrapper, &back_up(&source, "-k 3 -m 1 --io uring --json", &stores)).run().expect(0));
     let notices: Vec<&Value> = json.iter().filter(|object| object["event"] == "io_fallback").collect();
     assert_eq!(notices.len(), usize::from(refusal.is_some()), "{json:?}");
     assert_eq!(summary(&json)["reader"], if refusal.is_none() { "uring" } else { "pread" });
-    let quiet = below(wrapper, &back_up(&source, "-k 4 -m 2 --quiet", &stores)).run().expect(0);
+    let quiet = below(wrapper, &back_up(&source, "-k 3 -m 1 --quiet", &stores)).run().expect(0);
     assert_eq!(quiet.err, "");
     refusal
 }

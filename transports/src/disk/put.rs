@@ -66,7 +66,11 @@ impl DiskPut {
     async fn unless_over(&self, stage: Held, done: Result<()>) -> Result<Held> {
         let Err(error) = done else { return Ok(stage) };
         let stage = stage.release();
-        blocking(&self.at, move || Ok(drop(stage))).await?;
+        let remove = move || {
+            drop(stage);
+            Ok(())
+        };
+        blocking(&self.at, remove).await?;
         Err(error)
     }
 }

@@ -124,16 +124,13 @@ impl Operation {
 
     /// What follows from one answer of the system.
     fn step(mut self, result: i32) -> Step {
-        let count = match usize::try_from(result) {
-            Ok(count) => count,
-            Err(_) => {
-                let error = io::Error::from_raw_os_error(result.saturating_neg());
-                if self.may_pass(&error) && self.stalled < STALLED_MAX {
-                    self.stalled += 1;
-                    return Step::Again(self);
-                }
-                return self.end(Err(error));
+        let Ok(count) = usize::try_from(result) else {
+            let error = io::Error::from_raw_os_error(result.saturating_neg());
+            if self.may_pass(&error) && self.stalled < STALLED_MAX {
+                self.stalled += 1;
+                return Step::Again(self);
             }
+            return self.end(Err(error));
         };
         if count > self.next().len() {
             return self.end(Err(io::Error::other("more bytes were done than asked for")));

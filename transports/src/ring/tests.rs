@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::queue::{Operation, System, Work};
 use super::{Driver, ReadQueue, open};
+use crate::{Disk, ObjectName, Transport, TransportError};
 
 /// The kernel, or a word why it is not tried.
 fn kernel() -> Option<Box<super::sys::Uring>> {
@@ -141,6 +142,52 @@ async fn an_error_at_any_operation_is_reported_and_ends_nothing_else() {
             assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()), "operation {at}");
             write(&driver, &file, FILE_BYTES).await.unwrap();
         }
+    }
+}
+
+/// Puts an object of [`FILE_BYTES`] in ten writes.
+async fn put(disk: &Disk, name: &ObjectName) -> crate::Result<()> {
+    let mut put = disk.put(name, Some(FILE_BYTES as u64)).await?;
+    for piece in pattern(FILE_BYTES).chunks(FILE_BYTES / 10) {
+        put.write(Bytes::copy_from_slice(piece)).await?;
+    }
+    put.commit().await
+}
+
+#[tokio::test]
+async fn an_object_is_whole_after_every_fault_that_passes() {
+    for seed in 1..=20 {
+        let Some(kernel) = kernel() else { return };
+        let (driver, _) = Faulty::driver(*kernel, Faults { passing: 60, ..Faults::default() }, seed);
+        let (place, name) = (tempfile::tempdir().unwrap(), ObjectName::new("id/0").unwrap());
+        let disk = Disk::open(place.path()).unwrap().with_driver(driver);
+        put(&disk, &name).await.unwrap();
+        let read = disk.get_ranges(&name, &[0..FILE_BYTES as u64, 7..8]).await.unwrap();
+        assert!(read[0] == pattern(FILE_BYTES) && read[1] == [7][..], "seed {seed}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_whose_write_or_sync_failed_is_never_acknowledged_and_leaves_nothing() {
+    // Ten writes, one sync; after them all is well.
+    for at in 0..12 {
+        let Some(kernel) = kernel() else { return };
+        let faults = Faults { fatal: Some((at, Errno::IO)), ..Faults::default() };
+        let (driver, tries) = Faulty::driver(*kernel, faults, 1);
+        let (place, name) = (tempfile::tempdir().unwrap(), ObjectName::new("id/0").unwrap());
+        let disk = Disk::open(place.path()).unwrap().with_driver(driver);
+        let result = put(&disk, &name).await;
+        if at == 11 {
+            result.unwrap();
+            continue;
+        }
+        let error = result.unwrap_err();
+        assert!(matches!(error, TransportError::Other { .. }) && !error.is_retryable(), "{error:?}");
+        assert_eq!(tries.load(Ordering::Relaxed), at + 1, "it went on after an error");
+        assert!(matches!(disk.stat(&name).await, Err(TransportError::Missing { .. })));
+        let staged = std::fs::read_dir(place.path().join(".tanner-stage")).unwrap();
+        assert_eq!(staged.count(), 0);
+        put(&disk, &name).await.unwrap();
     }
 }
 
