@@ -12,6 +12,7 @@ mod output;
 mod plan;
 mod repair;
 mod ticker;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,9 +23,9 @@ use std::time::Instant;
 use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
-use tanner_transports::Registry;
+use tanner_transports::{DiskIo, Registry};
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, DiskIoMode};
 use self::output::Output;
 use self::ticker::Ticker;
 use crate::error::Error;
@@ -69,6 +70,7 @@ struct Outcome {
 /// What every command is given.
 struct Context {
     registry: Registry,
+    disk_io: DiskIo,
     output: Output,
     progress: Arc<Progress>,
     stop: Stop,
@@ -81,10 +83,15 @@ impl Context {
     }
 }
 
-async fn execute(cli: Cli, registry: Registry) -> u8 {
+async fn execute(cli: Cli, mut registry: Registry) -> u8 {
     let output = Output { json: cli.json, quiet: cli.quiet };
-    let context =
-        Context { registry, output, progress: Arc::default(), stop: Stop::default(), began: Instant::now() };
+    let disk_io = cli.disk_io.into();
+    // Else the disks of a registry with an opener of its own for `file:` stay as they are.
+    if cli.disk_io != DiskIoMode::Auto {
+        registry.disk_io(disk_io);
+    }
+    let (progress, stop, began) = (Arc::default(), Stop::default(), Instant::now());
+    let context = Context { registry, disk_io, output, progress, stop, began };
     watch_signals(&context.stop);
     let ticker = Ticker::start(cli.progress, cli.progress_interval, output, &context.progress);
     let (name, result) = match cli.command {
@@ -97,6 +104,7 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
+        Command::Version(args) => ("version", version::version(&context, &args)),
     };
     drop(ticker);
     let outcome = result.unwrap_or_else(|error| failed(output, &error));

@@ -31,12 +31,13 @@ mod limit;
 mod memory;
 mod name;
 mod registry;
+pub mod ring;
 mod transport;
 mod wrapped;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
-pub use disk::Disk;
+pub use disk::{Disk, DiskIo};
 pub use error::{Result, Target, TransportError};
 pub use fault::{Fault, Faults};
 pub use limit::{Limit, Limiter, Limits, Timetable, TimetableError, WeekClock};

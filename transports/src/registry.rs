@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Disk, Fault, Limit, Memory, Result, Transport, TransportError, WeekClock};
+use crate::{Disk, DiskIo, Fault, Limit, Memory, Result, Transport, TransportError, WeekClock};
 
 /// Maps the schemes of URLs to what opens them.
 ///
@@ -17,20 +17,28 @@ use crate::{Disk, Fault, Limit, Memory, Result, Transport, TransportError, WeekC
 #[derive(Clone)]
 pub struct Registry {
     openers: BTreeMap<String, Arc<Opener>>,
+    /// How the disks are read and written that are opened here.
+    disk_io: DiskIo,
 }
 
 impl Registry {
     /// A registry that opens nothing but what is registered.
     pub fn empty() -> Self {
-        Self { openers: BTreeMap::new() }
+        Self { openers: BTreeMap::new(), disk_io: DiskIo::Auto }
     }
 
     /// A registry of the stores that outlive the process, `file:` URLs and paths, and of what is put around them.
     pub fn lasting() -> Self {
         let mut registry = Self::empty();
-        registry.register("file", |url| Ok(Arc::new(Disk::from_url(url)?)));
+        registry.disk_io(DiskIo::Auto);
         registry.register_wrapper("fault", |registry, url| Ok(Arc::new(Fault::from_url(registry, url)?)));
         registry
+    }
+
+    /// From here on, opens `file:` URLs and paths as disks that are read and written in this way.
+    pub fn disk_io(&mut self, io: DiskIo) -> &mut Self {
+        self.disk_io = io;
+        self.register("file", move |url| Ok(Arc::new(Disk::from_url(url)?.with_io(io)?)))
     }
 
     /// Opens URLs of `scheme` (what stands before the first colon, in any case) with `opener`, which is given
@@ -66,7 +74,7 @@ impl Registry {
     /// `UnknownScheme`, or what the opener reports, such as `BadUrl`.
     pub fn open(&self, url: &str) -> Result<Arc<dyn Transport>> {
         let Some(scheme) = scheme(url) else {
-            return Ok(Arc::new(Disk::open(url)?));
+            return Ok(Arc::new(Disk::open(url)?.with_io(self.disk_io)?));
         };
         match self.openers.get(&scheme) {
             Some(opener) => opener(self, url),

@@ -2,18 +2,35 @@
 
 use std::sync::Arc;
 
-use tanner_transports::{Disk, Fault, Faults, Limit, Limiter, Limits, Memory, Transport, conformance_tests};
+use tanner_transports::{
+    Disk, DiskIo, Fault, Faults, Limit, Limiter, Limits, Memory, Transport, conformance_tests, ring,
+};
 
 conformance_tests!(memory, {
     let store = Memory::new();
     move || Arc::new(store.clone()) as Arc<dyn Transport>
 });
 
-conformance_tests!(disk, {
-    let place = tempfile::tempdir().expect("a temporary directory");
-    // The root is not there yet: the first put makes it.
-    move || Arc::new(Disk::open(place.path().join("not/yet")).expect("a path")) as Arc<dyn Transport>
+conformance_tests!(disk_ring, {
+    let io = if ring::refusal().is_none() {
+        DiskIo::Ring
+    } else {
+        eprintln!("the ring is not tried here: {}", ring::status());
+        DiskIo::Auto
+    };
+    disk(io)
 });
+
+conformance_tests!(disk_positioned, disk(DiskIo::Positioned));
+
+fn disk(io: DiskIo) -> impl Fn() -> Arc<dyn Transport> {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    move || {
+        // The root is not there yet: the first put makes it.
+        let disk = Disk::open(place.path().join("not/yet")).expect("a path");
+        Arc::new(disk.with_io(io).expect("a way to read and write"))
+    }
+}
 
 conformance_tests!(fault_none, {
     let store = Memory::new();
