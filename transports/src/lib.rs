@@ -29,6 +29,8 @@ mod error;
 mod memory;
 mod name;
 mod registry;
+#[cfg(feature = "s3")]
+mod s3;
 mod transport;
 
 /// A proof, as [`Transport::prove`] gives it.
@@ -38,6 +40,8 @@ pub use error::{Result, Target, TransportError};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;
+#[cfg(feature = "s3")]
+pub use s3::{Patience, S3, S3Keys};
 pub use transport::{
     ByteStream, Capabilities, NameStream, Nonce, ObjectMeta, PIECE_BYTES_MAX, Put, Transport,
 };

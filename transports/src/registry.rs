@@ -26,6 +26,8 @@ impl Registry {
     pub fn lasting() -> Self {
         let mut registry = Self::empty();
         registry.register("file", |url| Ok(Arc::new(Disk::from_url(url)?)));
+        #[cfg(feature = "s3")]
+        registry.register("s3", |url| Ok(Arc::new(crate::S3::from_url(url)?)));
         registry
     }
 
