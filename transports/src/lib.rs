@@ -26,6 +26,7 @@
 pub mod conformance;
 mod disk;
 mod error;
+mod exec;
 mod memory;
 mod name;
 mod registry;
@@ -37,6 +38,7 @@ mod transport;
 pub use blake3::Hash;
 pub use disk::Disk;
 pub use error::{Result, Target, TransportError};
+pub use exec::Exec;
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;

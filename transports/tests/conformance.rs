@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use tanner_transports::{
-    Disk, Memory, Patience, S3, S3Keys, Transport, TransportError, conformance_tests,
+    Disk, Exec, Memory, Patience, S3, S3Keys, Transport, TransportError, conformance_tests,
 };
 
 conformance_tests!(memory, {
@@ -18,6 +18,25 @@ conformance_tests!(disk, {
     // The root is not there yet: the first put makes it.
     move || Arc::new(Disk::open(place.path().join("not/yet")).expect("a path")) as Arc<dyn Transport>
 });
+
+// The example of the documentation, as it stands there.
+conformance_tests!(exec, {
+    if !has_python() {
+        eprintln!("skipped: this machine has no python3");
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/exec_directory.py");
+    let url = format!("exec:python3?arg=-IS&arg={program}&arg={}/not/yet", place.path().display());
+    move || {
+        let _place = &place;
+        Arc::new(Exec::from_url(&url).expect("a URL")) as Arc<dyn Transport>
+    }
+});
+
+fn has_python() -> bool {
+    std::process::Command::new("python3").arg("-V").output().is_ok_and(|output| output.status.success())
+}
 
 #[path = "common/s3_server.rs"]
 mod s3_server;

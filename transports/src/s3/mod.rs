@@ -28,7 +28,7 @@ use self::client::Failure;
 use self::error::{convert, failure};
 use self::put::S3Put;
 use self::url::Address;
-use crate::transport::check_range;
+use crate::transport::{check_range, whole};
 use crate::{
     ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target, Transport,
     TransportError,
@@ -127,7 +127,7 @@ impl Transport for S3 {
             return self.inner.length(name).await.map(|_| Vec::new());
         }
         // `get_ranges` of the client panics when an object became shorter.
-        let one = async |range: Range<u64>| read::whole(self.get(name, range).await?).await;
+        let one = async |range: Range<u64>| whole(self.get(name, range).await?).await;
         stream::iter(ranges.to_vec()).map(one).buffered(RANGES_AT_A_TIME).try_collect().await
     }
 

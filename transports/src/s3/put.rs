@@ -133,19 +133,20 @@ impl Sent {
             Err(TransportError::Missing { at }) if at.name.is_some() => {}
             Err(error) => return Err(error),
         }
+        let stored = self.store(to).await;
+        to.confirm(stored, self.written).await
+    }
+
+    async fn store(&mut self, to: &To) -> Result<()> {
         if self.upload.is_none() {
             let payload = PutPayload::from(std::mem::take(&mut self.part));
             let stored = to.inner.store.put(&to.key, payload).await;
-            stored.map_err(|error| convert(to.at.clone(), &error))?;
-        } else {
-            if !self.part.is_empty() {
-                self.send_part(to).await?;
-            }
-            let upload = self.upload.as_mut().expect("parts were sent");
-            upload.complete(to, self.written).await?;
-            upload.is_over();
+            return stored.map(drop).map_err(|error| convert(to.at.clone(), &error));
         }
-        to.confirm(self.written).await
+        if !self.part.is_empty() {
+            self.send_part(to).await?;
+        }
+        self.upload.as_mut().expect("parts were sent").complete(to).await
     }
 
     /// Leaves nothing if it can. The first error is the one to report.
@@ -164,16 +165,23 @@ impl Sent {
 }
 
 impl To {
-    /// Looks whether a server that says so has all of the object. What is shorter must not stay.
-    async fn confirm(&self, written: u64) -> Result<()> {
-        let got = match self.inner.length(&self.name).await {
-            Ok(length) if length == written => return Ok(()),
-            Ok(length) => length,
-            Err(TransportError::Missing { .. }) => 0,
-            Err(error) => return Err(error),
-        };
-        let _ = self.inner.store.delete(&self.key).await;
-        Err(TransportError::Truncated { at: self.at.clone(), wanted: written, got })
+    /// Looks what is there, whatever the server said: an answer may be lost, and a part too. What is shorter must
+    /// not stay.
+    async fn confirm(&self, stored: Result<()>, written: u64) -> Result<()> {
+        let found = self.inner.length(&self.name).await;
+        match (stored, found) {
+            // It was not there a moment ago.
+            (_, Ok(length)) if length == written => Ok(()),
+            (Err(error), _) => Err(error),
+            (Ok(()), Ok(got)) => {
+                let _ = self.inner.store.delete(&self.key).await;
+                Err(TransportError::Truncated { at: self.at.clone(), wanted: written, got })
+            }
+            (Ok(()), Err(TransportError::Missing { .. })) => {
+                Err(TransportError::Truncated { at: self.at.clone(), wanted: written, got: 0 })
+            }
+            (Ok(()), Err(error)) => Err(error),
+        }
     }
 }
 
@@ -213,21 +221,14 @@ impl Upload {
         }
     }
 
-    async fn complete(&mut self, to: &To, written: u64) -> Result<()> {
+    async fn complete(&mut self, to: &To) -> Result<()> {
         while !self.parts.is_empty() {
             self.one_arrives(to).await?;
         }
         let upload = self.upload.as_mut().expect("an upload ends once");
-        let completed = upload.complete().await.map_err(|error| convert(to.at.clone(), &error));
-        match completed {
-            // An earlier try did it, and its answer was lost.
-            Err(TransportError::Missing { .. }) if to.inner.length(&to.name).await.ok() == Some(written) => Ok(()),
-            result => result.map(drop),
-        }
-    }
-
-    fn is_over(&mut self) {
+        upload.complete().await.map_err(|error| convert(to.at.clone(), &error))?;
         self.upload = None;
+        Ok(())
     }
 
     async fn abort(mut self) -> object_store::Result<()> {

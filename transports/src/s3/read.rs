@@ -1,11 +1,11 @@
 //! The bytes of a range as they come in: exactly as many as were asked for.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
 
 use super::error::convert;
 use super::nonsense;
-use crate::{ByteStream, PIECE_BYTES_MAX, Result, Target, TransportError};
+use crate::{ByteStream, PIECE_BYTES_MAX, Target, TransportError};
 
 /// Counts the bytes of `body`, and cuts them into pieces. What is not `wanted` bytes long ends with an error.
 pub(super) fn exactly(
@@ -32,16 +32,4 @@ pub(super) fn exactly(
         }
     });
     pieces.boxed()
-}
-
-/// All bytes of a range. Memory grows with what comes, not with what was announced.
-pub(super) async fn whole(mut pieces: ByteStream) -> Result<Bytes> {
-    let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
-    let Some(second) = pieces.try_next().await? else { return Ok(first) };
-    let mut bytes = BytesMut::from(&*first);
-    bytes.extend_from_slice(&second);
-    while let Some(piece) = pieces.try_next().await? {
-        bytes.extend_from_slice(&piece);
-    }
-    Ok(bytes.freeze())
 }
