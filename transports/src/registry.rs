@@ -10,6 +10,8 @@ use crate::{Disk, Memory, Result, Transport, TransportError};
 ///
 /// The default one knows:
 /// - `file:///PATH` and everything without a scheme: a [`Disk`];
+/// - `s3://BUCKET/PREFIX?endpoint=URL`: a bucket behind the S3 protocol (feature `s3`);
+/// - `exec:/PROGRAM?arg=TEXT`: an [`Exec`](crate::Exec), a program that is the store;
 /// - `memory:NAME`, short `mem:NAME`: the [`Memory`] of that name in this process, a private one without a name.
 #[derive(Clone)]
 pub struct Registry {
@@ -22,7 +24,7 @@ impl Registry {
         Self { openers: BTreeMap::new() }
     }
 
-    /// A registry of the stores that outlive the process: `file:` URLs and paths.
+    /// A registry of the stores that outlive the process: all but memory.
     pub fn lasting() -> Self {
         let mut registry = Self::empty();
         registry.register("file", |url| Ok(Arc::new(Disk::from_url(url)?)));
@@ -147,7 +149,10 @@ mod tests {
     #[test]
     fn an_unknown_scheme_names_the_known_ones_and_no_secret() {
         let message = Registry::default().open("s4://user:secret@host/bucket").unwrap_err().to_string();
-        assert!(message.contains("\"s4\"") && message.contains("file, ") && message.contains("mem, memory"), "{message}");
+        assert!(
+            message.contains("\"s4\"") && message.contains("file, ") && message.contains("mem, memory"),
+            "{message}"
+        );
         assert!(!message.contains("secret"), "{message}");
         assert!(matches!(Registry::default().open(""), Err(TransportError::BadUrl { .. })));
     }

@@ -65,7 +65,8 @@ impl S3Place {
         };
         let bucket = std::env::var("TANNER_TEST_S3_BUCKET").expect("TANNER_TEST_S3_BUCKET names a bucket");
         let nobody_elses = RandomState::new().hash_one(0);
-        let url = format!("s3://{bucket}/tanner-test-{nobody_elses:016x}?endpoint={endpoint}&allow_http=true");
+        let url =
+            format!("s3://{bucket}/tanner-test-{nobody_elses:016x}?endpoint={endpoint}&allow_http=true");
         Self { url, keys: S3Keys::Environment, _root: None }
     }
 
@@ -82,7 +83,8 @@ impl Drop for S3Place {
         // A prefix on a server that outlives the test is emptied, also after a failure.
         let store = self.open();
         let clean = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
                 let names: Vec<_> = store.list("").await?.try_collect().await?;
                 for name in names {

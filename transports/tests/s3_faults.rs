@@ -109,7 +109,9 @@ async fn a_server_that_is_busy_twice_costs_no_block() {
 
 #[tokio::test]
 async fn a_server_that_stays_busy_is_asked_a_few_times_and_then_named() {
-    for (status, code, slow) in [(503, "SlowDown", true), (429, "", true), (500, "InternalError", false), (502, "", false)] {
+    for (status, code, slow) in
+        [(503, "SlowDown", true), (429, "", true), (500, "InternalError", false), (502, "", false)]
+    {
         let (rig, store) = stored(move |_, _| Act::Say(refusal(status, code))).await;
         let text = match slow {
             true => assert_fails!(read(&store, 1000).await, Slow),
@@ -433,7 +435,8 @@ async fn a_listing_that_is_no_listing_ends_with_an_error() {
     let deep = format!("<ListBucketResult>{}", "<Contents>".repeat(300_000));
     let half = "<ListBucketResult><Contents><Key>id/7</Key><Size>1</Si";
     let number = "<ListBucketResult><Contents><Key>id/7</Key><Size>-1</Size></Contents></ListBucketResult>";
-    let garbage = ["", "garbage", "\0\0\0", "<", "<html>captive portal</html>x</y>", half, number, bomb, &wide, &deep];
+    let garbage =
+        ["", "garbage", "\0\0\0", "<", "<html>captive portal</html>x</y>", half, number, bomb, &wide, &deep];
     for body in garbage.map(str::to_owned) {
         let (_rig, store) = stored({
             let body = body.clone();
@@ -535,7 +538,10 @@ async fn what_the_server_says_of_lengths_is_not_believed() {
         let stat = within(store.stat(&name())).await;
         assert!(stat.is_err() || stat.is_ok_and(|meta| meta.length == 0));
         let error = within(store.get_ranges(&name(), &[0..u64::MAX])).await.unwrap_err();
-        assert!(matches!(error, TransportError::OutOfRange { .. } | TransportError::Other { .. }), "{error:?}");
+        assert!(
+            matches!(error, TransportError::OutOfRange { .. } | TransportError::Other { .. }),
+            "{error:?}"
+        );
     }
 }
 

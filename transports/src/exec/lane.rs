@@ -48,13 +48,18 @@ pub(super) enum Failure {
 
 impl Lane {
     /// Starts a process and hears its greeting.
-    pub(super) async fn start(command: &Command, at: &Target, deadline: Duration) -> Result<Self, TransportError> {
+    pub(super) async fn start(
+        command: &Command,
+        at: &Target,
+        deadline: Duration,
+    ) -> Result<Self, TransportError> {
         let mut process = tokio::process::Command::new(&command.program);
         process.args(&command.args).process_group(0).kill_on_drop(true);
         process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let started = process.spawn();
         let mut child = started.map_err(|error| TransportError::from_io(at.clone(), error))?;
-        let (Some(input), Some(output), Some(errors)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
             return Err(broken(at, "it has no standard input or output"));
         };
@@ -78,9 +83,10 @@ impl Lane {
         }
         let promised: Vec<_> = words.collect();
         match WORDS.into_iter().find(|word| command.expects(word) && !promised.contains(word)) {
-            Some(word) => {
-                Err(Failure::Broken(broken(at, &format!("it does not promise {word}: add without={word} to its URL"))))
-            }
+            Some(word) => Err(Failure::Broken(broken(
+                at,
+                &format!("it does not promise {word}: add without={word} to its URL"),
+            ))),
             None => Ok(()),
         }
     }
@@ -137,12 +143,16 @@ impl Lane {
             Ok(Err(error)) => return Err(self.ended(at, Some(error)).await),
             Ok(Ok(_)) => {}
         }
-        if line.pop() == Some(b'\n') && line.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ') {
-            return Ok(String::from_utf8(line).expect("ASCII was checked"));
-        }
-        match line.len() as u64 + 1 < LINE_BYTES_MAX && !line.contains(&b'\n') && self.is_at_end().await {
-            true => Err(self.ended(at, None).await),
-            false => Err(babble(at, "a line of words", &String::from_utf8_lossy(&line))),
+        let is_word = |byte: &u8| byte.is_ascii_graphic() || *byte == b' ';
+        match line.pop() {
+            Some(b'\n') if line.iter().all(is_word) => {
+                Ok(String::from_utf8(line).expect("ASCII was checked"))
+            }
+            // No line feed and no limit ended it, so the program did.
+            last if last != Some(b'\n') && line.len() as u64 + 1 < LINE_BYTES_MAX => {
+                Err(self.ended(at, None).await)
+            }
+            _ => Err(babble(at, "a line of words", &String::from_utf8_lossy(&line))),
         }
     }
 
@@ -153,10 +163,6 @@ impl Lane {
             Ok(Err(error)) => Err(self.ended(at, Some(error)).await),
             Err(_) => Err(Failure::Broken(late(at))),
         }
-    }
-
-    async fn is_at_end(&mut self) -> bool {
-        matches!(timeout(self.deadline, self.output.fill_buf()).await, Ok(Ok([])))
     }
 
     /// What a broken pipe means: how the program ended, if it did.
@@ -214,8 +220,8 @@ pub(super) fn broken(at: &Target, what: &str) -> TransportError {
 }
 
 fn babble(at: &Target, wanted: &str, said: &str) -> Failure {
-    let said: String = said.chars().take(SHOWN_CHARS_MAX).collect();
-    Failure::Broken(broken(at, &format!("it says {said:?} for {wanted}")))
+    let said: String = said.chars().take(BABBLE_CHARS_MAX).collect();
+    Failure::Broken(broken(at, &format!("it says \"{}\" for {wanted}", said.escape_default())))
 }
 
 /// Passes on what a program writes to standard error, until it ends.
@@ -233,7 +239,7 @@ async fn pass_on(errors: impl AsyncRead + Unpin, program: String, last_words: Ar
             let text = String::from_utf8_lossy(&line);
             let text: String = text.chars().filter(|c| !c.is_control()).collect();
             eprintln!("{program}: {text}");
-            let shown = text.chars().take(SHOWN_CHARS_MAX).collect();
+            let shown = text.chars().take(LAST_WORDS_CHARS_MAX).collect();
             *last_words.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         }
     }
@@ -243,8 +249,10 @@ async fn pass_on(errors: impl AsyncRead + Unpin, program: String, last_words: Ar
 const LINE_BYTES_MAX: u64 = 1024;
 /// Bytes of standard error that are passed on, of each process.
 const STDERR_BYTES_MAX: usize = 64 * 1024;
-/// Characters of a program's own words in a message.
-const SHOWN_CHARS_MAX: usize = 120;
+/// Characters of a program's last words in a message.
+const LAST_WORDS_CHARS_MAX: usize = 120;
+/// Characters of a line that means nothing, in a message; each may be escaped to ten.
+const BABBLE_CHARS_MAX: usize = 40;
 /// How long a program whose pipe broke has to end, to tell how.
 const ENDING: Duration = Duration::from_millis(500);
 /// How long its last line is waited for.

@@ -20,8 +20,8 @@ use self::put::ExecPut;
 use self::url::Command;
 use crate::transport::{check_range, whole};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target, Transport,
-    TransportError,
+    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
+    Transport, TransportError,
 };
 
 #[doc = include_str!("protocol.md")]
@@ -109,7 +109,11 @@ impl Transport for Exec {
                     }
                     Ok(Answer::End) => {
                         inner.pool.give_back(hired);
-                        if got == wanted { Ok(None) } else { Err(TransportError::Truncated { at, wanted, got }) }
+                        if got == wanted {
+                            Ok(None)
+                        } else {
+                            Err(TransportError::Truncated { at, wanted, got })
+                        }
                     }
                     Ok(_) => Err(out_of_turn(&at)),
                     Err(failure) => Err(inner.pool.failed(hired, &at, None, failure)),

@@ -62,7 +62,13 @@ impl Pool {
     }
 
     /// Ends a request that failed: a program that only refused goes on.
-    pub(super) fn failed(&self, hired: Hired, at: &Target, range: Option<&Range<u64>>, failure: Failure) -> TransportError {
+    pub(super) fn failed(
+        &self,
+        hired: Hired,
+        at: &Target,
+        range: Option<&Range<u64>>,
+        failure: Failure,
+    ) -> TransportError {
         let refused = match (failure, range) {
             (Failure::Broken(error), _) => return error,
             (Failure::Said(error), _) => error,
@@ -70,7 +76,9 @@ impl Pool {
                 Ok(()) => return broken(at, "it refuses a range that fits"),
                 Err(error) => error,
             },
-            (Failure::OutOfRange(_), None) => return broken(at, "it refuses a range that it was not asked for"),
+            (Failure::OutOfRange(_), None) => {
+                return broken(at, "it refuses a range that it was not asked for");
+            }
         };
         self.give_back(hired);
         refused

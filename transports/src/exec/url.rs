@@ -30,7 +30,9 @@ impl Command {
         let program = decoded(program).ok_or_else(|| bad(BAD_ESCAPE))?;
         let has_slash = program.as_bytes().contains(&b'/');
         if program.is_empty() || (has_slash && !program.as_bytes().starts_with(b"/")) {
-            return Err(bad("a program is an absolute path, as in exec:/usr/bin/store, or a name to look up in PATH"));
+            return Err(bad(
+                "a program is an absolute path, as in exec:/usr/bin/store, or a name to look up in PATH",
+            ));
         }
         let mut command = Self { program, ..Self::default() };
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -38,10 +40,15 @@ impl Command {
                 Some(("arg", arg)) => command.args.push(decoded(arg).ok_or_else(|| bad(BAD_ESCAPE))?),
                 Some(("without", word)) => {
                     let word = WORDS.into_iter().find(|known| *known == word);
-                    let word = word.ok_or_else(|| bad("without= takes durable, exclusive-create, list and ranges"))?;
+                    let word =
+                        word.ok_or_else(|| bad("without= takes durable, exclusive-create, list and ranges"))?;
                     command.without.push(word);
                 }
-                _ => return Err(bad("it takes arg=TEXT and without=WORD only, and & in a text is written %26")),
+                _ => {
+                    return Err(bad(
+                        "it takes arg=TEXT and without=WORD only, and & in a text is written %26",
+                    ));
+                }
             }
         }
         command.without.sort_unstable();
@@ -70,7 +77,8 @@ fn encoded(text: &OsStr) -> String {
 
 /// `None` where the escapes are wrong, or hide a NUL, which no argument can have.
 fn decoded(text: &str) -> Option<OsString> {
-    let is_escape = |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let is_escape =
+        |after: &str| after.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
     let bytes: Vec<u8> = percent_decode_str(text).collect();
     let good = text.split('%').skip(1).all(is_escape) && !bytes.contains(&0);
     good.then(|| OsString::from_vec(bytes))
@@ -102,8 +110,20 @@ mod tests {
     #[test]
     fn a_url_that_names_no_program_is_refused() {
         let bad = [
-            "exec:", "exec:?arg=1", "exec:./here", "exec:a/b", "exec:/a#b", "exec:/a?b", "exec:/a?env=1", "exec:/a%",
-            "exec:/a%zz", "exec:/a%00", "exec:/a?arg=%0", "exec:/a?without=love", "file:/a", "exec:/a?arg=%é",
+            "exec:",
+            "exec:?arg=1",
+            "exec:./here",
+            "exec:a/b",
+            "exec:/a#b",
+            "exec:/a?b",
+            "exec:/a?env=1",
+            "exec:/a%",
+            "exec:/a%zz",
+            "exec:/a%00",
+            "exec:/a?arg=%0",
+            "exec:/a?without=love",
+            "file:/a",
+            "exec:/a?arg=%é",
         ];
         for url in bad {
             assert!(matches!(Command::parse(url), Err(TransportError::BadUrl { .. })), "{url}");

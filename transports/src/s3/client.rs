@@ -13,9 +13,10 @@ use hyper::header::RANGE;
 use hyper::{Method, StatusCode};
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{
-    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService,
+    HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
 };
-use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
 use tokio::time::{Instant, timeout};
 
@@ -87,7 +88,7 @@ pub(super) fn connect(address: &Address, keys: &S3Keys, patience: Patience) -> R
         .with_retry(retry)
         // The one request for deleting that every server knows.
         .with_disable_bulk_delete(true)
-        .with_http_connector(Connector { http: address.is_http(), patience });
+        .with_http_connector(Connector { patience });
     match keys {
         S3Keys::Environment => builder = from_environment(builder, address)?,
         S3Keys::Key { id, secret } => {
@@ -178,16 +179,16 @@ impl Failure {
 
 #[derive(Debug)]
 struct Connector {
-    http: bool,
     patience: Patience,
 }
 
 impl HttpConnector for Connector {
-    fn connect(&self, _: &ClientOptions) -> object_store::Result<HttpClient> {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let http = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let client = reqwest::Client::builder()
             .user_agent(concat!("tanner/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.patience.connect)
-            .https_only(!self.http)
+            .https_only(!http)
             .http1_only()
             // A server does not choose whom else we talk to, and a signature is for one host anyway.
             .redirect(Policy::none())
@@ -219,7 +220,8 @@ impl HttpService for Guard {
         // A failure, or one of the answers in which S3 says 200 and then that it failed.
         let bytes = body.collect().await?.to_bytes();
         if parts.status.is_success() && !holds(&bytes, b"<Error>") {
-            let body = HttpResponseBody::new(http_body_util::Full::new(bytes).map_err(|never| match never {}));
+            let body =
+                HttpResponseBody::new(http_body_util::Full::new(bytes).map_err(|never| match never {}));
             return Ok(HttpResponse::from_parts(parts, body));
         }
         let status = if parts.status.is_success() { 500 } else { parts.status.as_u16() };
@@ -250,7 +252,10 @@ fn guarded(body: HttpResponseBody, patience: Duration, bytes_max: Option<usize>)
 /// The error code in an answer: a word, or nothing.
 fn code(answer: &[u8]) -> String {
     let text = String::from_utf8_lossy(&answer[..answer.len().min(CODE_WITHIN_BYTES)]);
-    let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>")).map_or("", |(code, _)| code);
+    let code = text
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"))
+        .map_or("", |(code, _)| code);
     let is_word = code.len() <= CODE_BYTES_MAX && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
     if is_word { code.to_owned() } else { String::new() }
 }

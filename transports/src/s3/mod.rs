@@ -23,15 +23,15 @@ use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedLis
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
 
-pub use self::client::{Patience, S3Keys};
 use self::client::Failure;
+pub use self::client::{Patience, S3Keys};
 use self::error::{convert, failure};
 use self::put::S3Put;
 use self::url::Address;
 use crate::transport::{check_range, whole};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target, Transport,
-    TransportError,
+    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
+    Transport, TransportError,
 };
 
 /// A store in a bucket, or below a prefix of one: the object `NAME` is the key `PREFIX/NAME`. Clones are the same
@@ -168,7 +168,13 @@ impl Transport for S3 {
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<()> {
-        match self.inner.store.delete(&self.inner.key(name)).await.map_err(|error| convert(self.inner.at(name), &error)) {
+        match self
+            .inner
+            .store
+            .delete(&self.inner.key(name))
+            .await
+            .map_err(|error| convert(self.inner.at(name), &error))
+        {
             Err(TransportError::Missing { at }) if at.name.is_some() => Ok(()),
             result => result,
         }
@@ -189,18 +195,23 @@ impl Inner {
         let found = self.store.get_opts(&self.key(name), GetOptions::new().with_head(true)).await;
         let found = found.map_err(|error| convert(self.at(name), &error));
         // What has no body cannot say which of the two is missing.
-        if matches!(found, Err(TransportError::Missing { .. })) && !self.seen.load(Ordering::Relaxed) {
-            self.page("", None).await?;
+        if matches!(found, Err(TransportError::Missing { .. }))
+            && !self.seen.load(Ordering::Relaxed)
+            && let Err(store @ TransportError::Missing { .. }) = self.page("", None).await
+        {
+            return Err(store);
         }
+        let length = found?.meta.size;
         self.seen.store(true, Ordering::Relaxed);
-        Ok(found?.meta.size)
+        Ok(length)
     }
 
     async fn page(&self, prefix: &str, page_token: Option<String>) -> Result<PaginatedListResult> {
         let slash = if prefix.is_empty() { "" } else { "/" };
         let start = format!("{}{prefix}{slash}", self.prefix);
         let start = Some(&*start).filter(|start| !start.is_empty());
-        let page = self.store.list_paginated(start, PaginatedListOptions { page_token, ..Default::default() }).await;
+        let page =
+            self.store.list_paginated(start, PaginatedListOptions { page_token, ..Default::default() }).await;
         let page = page.map_err(|error| convert(Target::store(self.url.clone()), &error))?;
         self.seen.store(true, Ordering::Relaxed);
         Ok(page)
@@ -216,7 +227,10 @@ impl Inner {
 
 /// What a server says of `at` that cannot be.
 fn nonsense(at: Target) -> TransportError {
-    TransportError::Other { at, source: io::Error::other("the server answered something else than it was asked") }
+    TransportError::Other {
+        at,
+        source: io::Error::other("the server answered something else than it was asked"),
+    }
 }
 
 /// Where an answer takes 20 ms to begin and then 50 MB come each second, a request costs as much as 1 MiB.

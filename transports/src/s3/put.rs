@@ -49,7 +49,8 @@ impl S3Put {
         if length.is_some_and(|length| length > OBJECT_BYTES_MAX) {
             return Err(too_large(at));
         }
-        let part_bytes = PART_BYTES.max(usize::try_from(length.unwrap_or(0).div_ceil(PARTS_MAX)).unwrap_or(PART_BYTES_MAX));
+        let part_bytes = PART_BYTES
+            .max(usize::try_from(length.unwrap_or(0).div_ceil(PARTS_MAX)).unwrap_or(PART_BYTES_MAX));
         let to = To { inner, name: name.clone(), at, key, part_bytes };
         Ok(Self { to, length, sent: Some(Sent::default()) })
     }
@@ -268,7 +269,8 @@ async fn run<T: Send + 'static>(at: &Target, work: impl Future<Output = T> + Sen
 }
 
 fn too_large(at: Target) -> TransportError {
-    let source = Error::new(ErrorKind::FileTooLarge, "S3 takes 10000 parts; without a declared length of 8 MiB each");
+    let source =
+        Error::new(ErrorKind::FileTooLarge, "S3 takes 10000 parts; without a declared length of 8 MiB each");
     TransportError::Full { at, source }
 }
 

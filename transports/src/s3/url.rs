@@ -24,7 +24,8 @@ pub(super) struct Address {
 impl Address {
     pub(super) fn parse(text: &str) -> Result<Self> {
         let bad = |reason| TransportError::BadUrl { url: without_secrets(text), reason };
-        let url = Url::parse(text).map_err(|_| bad("it is not s3://BUCKET/PREFIX?endpoint=URL&region=NAME"))?;
+        let url =
+            Url::parse(text).map_err(|_| bad("it is not s3://BUCKET/PREFIX?endpoint=URL&region=NAME"))?;
         if text.contains('@') || !url.username().is_empty() || url.password().is_some() {
             return Err(bad("keys do not stand in a URL: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
         }
@@ -51,7 +52,9 @@ impl Address {
             }
         }
         if endpoint.as_deref().is_some_and(|endpoint| !allow_http && needs_tls(endpoint)) {
-            return Err(bad("whoever is on the way can change what http:// carries: use https://, or allow_http=true"));
+            return Err(bad(
+                "whoever is on the way can change what http:// carries: use https://, or allow_http=true",
+            ));
         }
         let path_style = path_style.unwrap_or(endpoint.is_some());
         Ok(Self { bucket, prefix, endpoint, region, path_style, allow_http })
@@ -97,13 +100,16 @@ fn is_plain(component: &str) -> bool {
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    let fits = matches!(url.scheme(), "http" | "https") && bare && url.fragment().is_none() && url.path() == "/";
+    let fits =
+        matches!(url.scheme(), "http" | "https") && bare && url.fragment().is_none() && url.path() == "/";
     fits.then(|| url.origin().ascii_serialization())
 }
 
 /// Whether this is an endpoint without TLS that is not this machine.
 fn needs_tls(endpoint: &str) -> bool {
-    let Some(host) = Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned)) else { return true };
+    let Some(host) = Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_owned)) else {
+        return true;
+    };
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     let here = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
     endpoint.starts_with("http://") && !here
@@ -111,8 +117,14 @@ fn needs_tls(endpoint: &str) -> bool {
 
 const BAD_ENDPOINT: &str = "an endpoint is http://HOST:PORT or https://HOST:PORT, with no path and no keys";
 
-const ESCAPED: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b':').remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'[').remove(b']');
+const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b':')
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'[')
+    .remove(b']');
 
 /// Bytes of the longest prefix: with the longest name it stays below the 1024 bytes of a key.
 const PREFIX_BYTES_MAX: usize = 512;
@@ -138,7 +150,10 @@ mod tests {
             ),
             ("s3://abc?endpoint=http://[::1]:9000", "s3://abc?endpoint=http://[::1]:9000"),
             ("s3://abc?endpoint=https://host&path_style=true", "s3://abc?endpoint=https://host"),
-            ("s3://abc?endpoint=https://host&path_style=false", "s3://abc?endpoint=https://host&path_style=false"),
+            (
+                "s3://abc?endpoint=https://host&path_style=false",
+                "s3://abc?endpoint=https://host&path_style=false",
+            ),
             (
                 "s3://abc?endpoint=http://nas:9000&allow_http=true",
                 "s3://abc?endpoint=http://nas:9000&allow_http=true",
@@ -153,10 +168,24 @@ mod tests {
     #[test]
     fn a_url_that_names_no_bucket_is_refused() {
         let bad = [
-            "s3:", "s3://", "s3:bucket", "s3://ab", "s3://b%20cket", "s3://.bucket", "s3://bucket:80/x",
-            "s3://bucket/a//b", "s3://bucket/%2e%2e/x%00", "s3://bucket/a b", "s3://bucket/.hidden", "s3://bucket#x",
-            "s3://bucket?endpoint=", "s3://bucket?endpoint=ftp://x", "s3://bucket?endpoint=https://x/path",
-            "s3://bucket?region=a%0ab", "s3://bucket?path_style=1", "s3://bucket?unknown=1",
+            "s3:",
+            "s3://",
+            "s3:bucket",
+            "s3://ab",
+            "s3://b%20cket",
+            "s3://.bucket",
+            "s3://bucket:80/x",
+            "s3://bucket/a//b",
+            "s3://bucket/%2e%2e/x%00",
+            "s3://bucket/a b",
+            "s3://bucket/.hidden",
+            "s3://bucket#x",
+            "s3://bucket?endpoint=",
+            "s3://bucket?endpoint=ftp://x",
+            "s3://bucket?endpoint=https://x/path",
+            "s3://bucket?region=a%0ab",
+            "s3://bucket?path_style=1",
+            "s3://bucket?unknown=1",
         ];
         for url in bad {
             assert!(matches!(Address::parse(url), Err(TransportError::BadUrl { .. })), "{url}");
