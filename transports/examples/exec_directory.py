@@ -39,7 +39,8 @@ def put(path, length):
             file.flush()
             os.fsync(file.fileno())
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            os.link(f"/proc/self/fd/{file.fileno()}", path, follow_symlinks=True)
+            # Only with a descriptor does Python ask for links to be followed.
+            os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno())
             sync(os.path.dirname(path))
             sync(ROOT)
         say("OK")

@@ -52,7 +52,7 @@ pub struct Patience {
     /// For a connection.
     pub connect: Duration,
     /// For the start of an answer, for the whole of one that is not an object, and for the next 64 KiB of an
-    /// object. An upload is given a second more for each 64 KiB.
+    /// object. An upload is given a second more for each 64 KiB, and joining its parts three times as long.
     pub answer: Duration,
     /// How often a request is made, at most, when it fails in a way that may pass.
     pub tries: usize,
@@ -161,13 +161,15 @@ pub(super) enum Failure {
     Late,
     #[error("an answer had more than {ANSWER_BYTES_MAX} bytes")]
     Endless,
+    #[error("the answer is not one of S3: is this its endpoint?")]
+    Foreign,
 }
 
 impl Failure {
     /// Every request that is made here may be repeated, so what may pass is said to be of the kind that always is.
     fn into_http(self) -> HttpError {
         let may_pass = match &self {
-            Self::Answered { status: 501 | 507, .. } | Self::Endless => false,
+            Self::Answered { status: 501 | 507, .. } | Self::Endless | Self::Foreign => false,
             Self::Answered { status, code } => {
                 matches!(status, 408 | 429 | 500..) || matches!(&**code, "SlowDown" | "InternalError")
             }
@@ -208,17 +210,24 @@ struct Guard {
 impl HttpService for Guard {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let asked_for_part = request.headers().contains_key(RANGE);
+        // Joining parts takes the longer the more there are.
         let is_post = request.method() == Method::POST;
+        let patience = if is_post { self.patience.answer * POST_FACTOR } else { self.patience.answer };
+        let is_list = request.uri().query().is_some_and(|query| query.contains("list-type=2"));
         let upload = Duration::from_secs((request.body().content_length() / PROGRESS_BYTES) as u64);
-        let answer = timeout(self.patience.answer + upload, self.client.execute(request)).await;
+        let answer = timeout(patience + upload, self.client.execute(request)).await;
         let (parts, body) = answer.map_err(|_| Failure::Late.into_http())??.into_parts();
         let is_object = asked_for_part && parts.status == StatusCode::PARTIAL_CONTENT;
-        let body = guarded(body, self.patience.answer, (!is_object).then_some(ANSWER_BYTES_MAX));
-        if parts.status.is_success() && !is_post {
+        let body = guarded(body, patience, (!is_object).then_some(ANSWER_BYTES_MAX));
+        if parts.status.is_success() && !is_post && !is_list {
             return Ok(HttpResponse::from_parts(parts, body));
         }
-        // A failure, or one of the answers in which S3 says 200 and then that it failed.
+        // A failure, or one of the answers in which S3 says 200 and then that it failed, or a page of a listing, which
+        // must not be empty because it is the page of somebody else who answers everything.
         let bytes = body.collect().await?.to_bytes();
+        if parts.status.is_success() && is_list && !holds(&bytes, b"<ListBucketResult") {
+            return Err(Failure::Foreign.into_http());
+        }
         if parts.status.is_success() && !holds(&bytes, b"<Error>") {
             let body =
                 HttpResponseBody::new(http_body_util::Full::new(bytes).map_err(|never| match never {}));
@@ -267,6 +276,8 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
 /// Bytes of the largest answer that is not an object, and so its memory. A page of a listing holds 1000 keys of at
 /// most 1024 bytes, each with a few hundred bytes around it.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How much longer than for other answers a request is waited for that joins the parts of an object.
+const POST_FACTOR: u32 = 3;
 /// Bytes that have to move each second up, and in each [`Patience::answer`] down.
 const PROGRESS_BYTES: usize = 64 * 1024;
 /// Bytes of an answer in which its code is looked for.

@@ -112,7 +112,7 @@ impl Transport for S3 {
                 check_range(&at, &range, self.inner.length(name).await?)?;
                 return Err(convert(at, &error));
             }
-            Err(error) => return Err(convert(at, &error)),
+            Err(error) => return Err(self.inner.missing(convert(at, &error)).await),
         };
         self.inner.seen.store(true, Ordering::Relaxed);
         check_range(&at, &range, answer.meta.size)?;
@@ -193,17 +193,24 @@ impl Inner {
     /// Bytes of an object.
     async fn length(&self, name: &ObjectName) -> Result<u64> {
         let found = self.store.get_opts(&self.key(name), GetOptions::new().with_head(true)).await;
-        let found = found.map_err(|error| convert(self.at(name), &error));
-        // What has no body cannot say which of the two is missing.
-        if matches!(found, Err(TransportError::Missing { .. }))
+        match found {
+            Ok(found) => {
+                self.seen.store(true, Ordering::Relaxed);
+                Ok(found.meta.size)
+            }
+            Err(error) => Err(self.missing(convert(self.at(name), &error)).await),
+        }
+    }
+
+    /// Finds out which of the two is missing, as not every answer says so, and one without a body cannot.
+    async fn missing(&self, error: TransportError) -> TransportError {
+        if matches!(error, TransportError::Missing { .. })
             && !self.seen.load(Ordering::Relaxed)
             && let Err(store @ TransportError::Missing { .. }) = self.page("", None).await
         {
-            return Err(store);
+            return store;
         }
-        let length = found?.meta.size;
-        self.seen.store(true, Ordering::Relaxed);
-        Ok(length)
+        error
     }
 
     async fn page(&self, prefix: &str, page_token: Option<String>) -> Result<PaginatedListResult> {

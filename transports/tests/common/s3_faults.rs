@@ -132,18 +132,18 @@ impl Server {
             _ => {}
         }
         let done = self.service.call(request.map(s3s::Body::from)).await;
-        let done = done.map_err(|error| std::io::Error::other(error.to_string()))?;
+        let done = done.map_err(|error| std::io::Error::other(format!("{error:?}")))?;
         match act {
             Act::DoAndCut => Err(std::io::Error::other("cut")),
             Act::DoAndHang => std::future::pending().await,
             Act::Change(change) => {
                 let (parts, body) = done.into_parts();
-                let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+                let bytes = BodyExt::collect(body).await.map_err(std::io::Error::other)?.to_bytes();
                 Ok(change(Response::from_parts(parts, bytes)))
             }
             Act::DoAnd(meddle) => {
                 let (parts, body) = done.into_parts();
-                let bytes = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
+                let bytes = BodyExt::collect(body).await.map_err(std::io::Error::other)?.to_bytes();
                 meddle(&self.root);
                 Ok(Response::from_parts(parts, full(bytes)))
             }
@@ -205,7 +205,7 @@ pub(crate) fn cut(bytes: Bytes, hang: bool) -> Body {
 
 pub(crate) const PATIENCE: Patience = Patience {
     connect: Duration::from_secs(2),
-    answer: Duration::from_secs(1),
+    answer: Duration::from_secs(2),
     tries: 3,
     pause: Duration::from_millis(5),
     total: Duration::from_secs(10),
