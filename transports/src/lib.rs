@@ -26,12 +26,15 @@
 pub mod conformance;
 mod disk;
 mod error;
+mod exec;
 mod fault;
 mod limit;
 mod memory;
 mod name;
 mod registry;
 pub mod ring;
+#[cfg(feature = "s3")]
+mod s3;
 mod transport;
 mod wrapped;
 
@@ -39,11 +42,14 @@ mod wrapped;
 pub use blake3::Hash;
 pub use disk::{Disk, DiskIo};
 pub use error::{Result, Target, TransportError};
+pub use exec::Exec;
 pub use fault::{Fault, Faults};
 pub use limit::{Limit, Limiter, Limits, Timetable, TimetableError, WeekClock};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;
+#[cfg(feature = "s3")]
+pub use s3::{Patience, S3, S3Keys};
 pub use transport::{
     ByteStream, Capabilities, NameStream, Nonce, ObjectMeta, PIECE_BYTES_MAX, Put, Transport,
 };

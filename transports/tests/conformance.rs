@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tanner_transports::{
-    Disk, DiskIo, Fault, Faults, Limit, Limiter, Limits, Memory, Transport, conformance_tests, ring,
+    Disk, DiskIo, Exec, Fault, Faults, Limit, Limiter, Limits, Memory, Transport, conformance_tests, ring,
 };
 
 conformance_tests!(memory, {
@@ -53,6 +53,25 @@ conformance_tests!(limit, {
     let limiter = Limiter::new(limits, Arc::new(|| 0));
     move || Arc::new(Limit::new(Arc::new(store.clone()), limiter.clone())) as Arc<dyn Transport>
 });
+
+// The example of the documentation, as it stands there.
+conformance_tests!(exec, {
+    if !has_python() {
+        eprintln!("skipped: this machine has no python3");
+        return;
+    }
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/exec_directory.py");
+    let url = format!("exec:python3?arg=-IS&arg={program}&arg={}/not/yet", place.path().display());
+    move || {
+        let _place = &place;
+        Arc::new(Exec::from_url(&url).expect("a URL")) as Arc<dyn Transport>
+    }
+});
+
+fn has_python() -> bool {
+    std::process::Command::new("python3").arg("-V").output().is_ok_and(|output| output.status.success())
+}
 
 /// The table in the documentation is what the example `conformance` prints.
 #[test]
