@@ -30,6 +30,7 @@ mod memory;
 mod name;
 mod registry;
 mod transport;
+pub mod wire;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
