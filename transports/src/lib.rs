@@ -28,7 +28,9 @@ mod disk;
 mod error;
 mod memory;
 mod name;
+pub mod net;
 mod registry;
+pub mod server;
 mod transport;
 pub mod wire;
 
