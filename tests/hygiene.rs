@@ -7,13 +7,17 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Versions below these have known holes that a hostile file or peer can reach; each row names the advisory.
-const FLOORS: [(&str, [u64; 3], &str); 9] = [
+const FLOORS: [(&str, [u64; 3], &str); 13] = [
     ("anyhow", [1, 0, 103], "RUSTSEC-2026-0190"),
+    ("aws-lc-sys", [0, 39, 0], "RUSTSEC-2026-0044"),
     ("bytes", [1, 11, 1], "RUSTSEC-2026-0007"),
     ("crossbeam-channel", [0, 5, 15], "RUSTSEC-2025-0024"),
     ("crossbeam-epoch", [0, 9, 20], "RUSTSEC-2026-0204"),
     ("memmap2", [0, 9, 11], "RUSTSEC-2026-0186"),
+    ("quinn-proto", [0, 11, 15], "RUSTSEC-2026-0185"),
     ("rand", [0, 9, 3], "RUSTSEC-2026-0097"),
+    ("rustls", [0, 23, 18], "RUSTSEC-2024-0399"),
+    ("rustls-webpki", [0, 103, 13], "RUSTSEC-2026-0104"),
     ("slab", [0, 4, 11], "RUSTSEC-2025-0047"),
     ("time", [0, 3, 47], "RUSTSEC-2026-0009"),
     ("tokio", [1, 44, 2], "RUSTSEC-2025-0023"),

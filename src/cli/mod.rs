@@ -7,9 +7,13 @@ mod bench_args;
 mod bench_words;
 mod certify;
 mod commands;
+mod key;
+mod node;
 mod output;
 mod plan;
 mod repair;
+mod serve;
+mod store_cmd;
 mod ticker;
 
 use std::ffi::OsString;
@@ -33,7 +37,7 @@ use crate::resources::Stop;
 
 /// Runs the program with these arguments and the transports that tanner brings.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    run_with(args, Registry::lasting())
+    run_with(args, node::registry())
 }
 
 /// Runs the program with a registry of transports of your own.
@@ -93,6 +97,9 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
+        Command::Serve(args) => ("serve", serve::serve(&context, args).await),
+        Command::Key(args) => ("key", key::key(&context, &args)),
+        Command::Store(args) => ("store", store_cmd::store(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
     };
     drop(ticker);

@@ -18,6 +18,7 @@ mod overwriting;
 mod plan;
 mod progress;
 mod repair;
+mod serve;
 mod signals;
 mod sizes;
 mod stored;

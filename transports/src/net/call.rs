@@ -94,7 +94,8 @@ impl Call {
                     began = Instant::now();
                     let most = self.inner.patience.answer;
                     if self.at_work > most {
-                        let words = format!("the server said for {} s that it is at work", most.as_secs_f64());
+                        let words =
+                            format!("the server said for {} s that it is at work", most.as_secs_f64());
                         return Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, words)));
                     }
                     if let Some(lease) = &mut self.lease {

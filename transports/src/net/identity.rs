@@ -117,8 +117,7 @@ impl Identity {
     /// When there is one already, or it cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), IdentityError> {
         let io = |source| IdentityError::Io { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
         file.write_all(self.pem.as_bytes()).and_then(|()| file.sync_all()).map_err(io)
     }
 

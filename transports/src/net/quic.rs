@@ -88,11 +88,15 @@ impl QuicLanes {
         };
         // Its driver lives as long as the connection.
         let endpoint = Endpoint::client(any)?;
-        let connecting = endpoint.connect_with(self.config.clone(), server, NAME).map_err(io::Error::other)?;
+        let connecting =
+            endpoint.connect_with(self.config.clone(), server, NAME).map_err(io::Error::other)?;
         let connection = connecting.await?;
         let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
         if !speaks_alpn(data.and_then(|data| data.protocol).as_deref()) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "something else than tanner serve answers"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something else than tanner serve answers",
+            ));
         }
         Ok(connection)
     }

@@ -24,8 +24,8 @@ use super::url::Address;
 use super::{Identity, Pin};
 use crate::wire::{Answer, RANGES_MAX, Request, VERSION, WireError};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target, Transport,
-    TransportError,
+    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
+    Transport, TransportError,
 };
 
 /// The objects that a block server keeps for this node. Connects when it is first used; clones share their lanes.
@@ -107,10 +107,10 @@ impl Inner {
     /// A lane whose server was greeted.
     pub(super) async fn lease(&self, at: &Target) -> Result<Lease> {
         let lease = match &self.lanes {
-            Lanes::Quic(lanes) => lanes.lease(async |mut lease| hello(&mut lease).await).await,
+            Lanes::Quic(lanes) => lanes.lease(async |mut lease| self.hello(&mut lease).await).await,
             Lanes::Tcp(lanes) => match lanes.lease().await {
                 Ok((mut lease, true)) => {
-                    let greeted = timeout(self.patience.connect, hello(&mut lease)).await;
+                    let greeted = timeout(self.patience.connect, self.hello(&mut lease)).await;
                     greeted.unwrap_or_else(|late| Err(late.into())).map(|()| lease)
                 }
                 lease => lease.map(|(lease, _)| lease),
@@ -123,6 +123,23 @@ impl Inner {
             }
             None => self.failed(at, error),
         })
+    }
+
+    /// The first request of a connection.
+    async fn hello(&self, lease: &mut Lease) -> io::Result<()> {
+        let lane = &mut lease.lane;
+        lane.writer.send(|out| Request::Hello { version: VERSION }.encode(out)).await?;
+        let (kind, payload) = lane.reader.frame().await?.ok_or_else(broke_off)?;
+        match Answer::decode(kind, payload).map_err(violation)? {
+            Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete => Ok(()),
+            Answer::Welcome(_) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, "the server cannot do all that is needed"))
+            }
+            Answer::Error(refusal) => {
+                Err(io::Error::other(refusal.into_error(&Target::store(self.url.clone()))))
+            }
+            answer => Err(violation(WireError::OutOfPlace { kind: answer.kind(), wanted: "WELCOME" })),
+        }
     }
 
     /// Why one side does not want to talk to the other, if that is what an error means.
@@ -163,27 +180,8 @@ fn is_denied(error: &io::Error) -> bool {
     if let Some(rustls::Error::AlertReceived(alert)) = inner.downcast_ref() {
         return matches!(alert, AlertDescription::AccessDenied | AlertDescription::CertificateRequired);
     }
-    let denied = quinn_proto_code(AlertDescription::AccessDenied);
+    let denied = quinn::TransportErrorCode::crypto(AlertDescription::AccessDenied.into());
     matches!(inner.downcast_ref(), Some(ConnectionError::ConnectionClosed(close)) if close.error_code == denied)
-}
-
-fn quinn_proto_code(alert: AlertDescription) -> quinn::TransportErrorCode {
-    quinn::TransportErrorCode::crypto(alert.into())
-}
-
-/// The first request of a connection.
-async fn hello(lease: &mut Lease) -> io::Result<()> {
-    let lane = &mut lease.lane;
-    lane.writer.send(|out| Request::Hello { version: VERSION }.encode(out)).await?;
-    let (kind, payload) = lane.reader.frame().await?.ok_or_else(broke_off)?;
-    match Answer::decode(kind, payload).map_err(violation)? {
-        Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete => Ok(()),
-        Answer::Welcome(_) => {
-            Err(io::Error::new(io::ErrorKind::Unsupported, "the server cannot do all that is needed"))
-        }
-        Answer::Error(refusal) => Err(io::Error::other(refusal.into_error(&Target::store("server")))),
-        answer => Err(violation(WireError::OutOfPlace { kind: answer.kind(), wanted: "WELCOME" })),
-    }
 }
 
 #[async_trait]

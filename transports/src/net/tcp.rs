@@ -54,7 +54,10 @@ impl TcpLanes {
         socket.set_nodelay(true)?;
         let stream = self.tls.connect(server_name(), socket).await?;
         if !speaks_alpn(stream.get_ref().1.alpn_protocol()) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "something else than tanner serve answers"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something else than tanner serve answers",
+            ));
         }
         let (from, to) = split(stream);
         Ok(Lane::new(from, to, self.patience.pace()))

@@ -25,7 +25,9 @@ impl Address {
         let address = Self::parse_unpinned(url)?;
         match address.pin {
             Some(_) => Ok(address),
-            None => Err(bad(url, "it ends in #PIN, the pin of the server's key, which `tanner serve` prints")),
+            None => {
+                Err(bad(url, "it ends in #PIN, the pin of the server's key, which `tanner serve` prints"))
+            }
         }
     }
 
@@ -50,7 +52,8 @@ impl Address {
             }
         };
         let place = place.strip_suffix('/').unwrap_or(place);
-        let (host, port) = place.rsplit_once(':').ok_or_else(|| bad(url, "it names a port, as in host:7000"))?;
+        let (host, port) =
+            place.rsplit_once(':').ok_or_else(|| bad(url, "it names a port, as in host:7000"))?;
         let port = port.parse().ok().filter(|port| *port != 0);
         let port = port.ok_or_else(|| bad(url, "a port is a number from 1 to 65535"))?;
         let host = host_of(host).ok_or_else(|| bad(url, "a host is a name, an address, or [IPv6]"))?;
@@ -105,8 +108,10 @@ mod tests {
     #[test]
     fn a_url_without_a_pin_or_of_another_kind_is_refused() {
         let pin = "a".repeat(64);
-        let bad = ["tcp://h:1", "tcp://h:1#", "tcp://h:1#abc", "tcp:h:1", "tcp://h", "http://h:1", "tcp://:1"];
-        let more = ["tcp://h:0#PIN", "tcp://h:65536#PIN", "tcp://a b:1#PIN", "tcp://u@h:1#PIN", "tcp://h/x:1#PIN"];
+        let bad =
+            ["tcp://h:1", "tcp://h:1#", "tcp://h:1#abc", "tcp:h:1", "tcp://h", "http://h:1", "tcp://:1"];
+        let more =
+            ["tcp://h:0#PIN", "tcp://h:65536#PIN", "tcp://a b:1#PIN", "tcp://u@h:1#PIN", "tcp://h/x:1#PIN"];
         for url in bad.iter().chain(&more) {
             let url = url.replace("PIN", &pin);
             assert!(matches!(Address::parse(&url), Err(TransportError::BadUrl { .. })), "{url}");

@@ -56,7 +56,9 @@ impl Service {
             () = until_stopped(stopped) => return Ok(Next::End),
             begun = self.lane.reader.idle(self.shared.limits.idle_time) => begun?,
         }
-        let Some(header) = self.lane.reader.header().await? else { return Err(io::ErrorKind::NotConnected.into()) };
+        let Some(header) = self.lane.reader.header().await? else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
         // Before a megabyte is read that belongs to nothing.
         if matches!(header.kind, Kind::Data) {
             return self.refuse_frame("DATA outside of a put").await;
@@ -165,7 +167,9 @@ impl Service {
             Err(error) => return self.refuse(&error).await,
         };
         loop {
-            let Some(batch) = self.at_work(names.next()).await? else { return self.answer(&Answer::End).await };
+            let Some(batch) = self.at_work(names.next()).await? else {
+                return self.answer(&Answer::End).await;
+            };
             let (mut good, mut failed) = (Vec::with_capacity(batch.len()), None);
             for name in batch {
                 match name {

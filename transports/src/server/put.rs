@@ -29,7 +29,9 @@ impl Service {
         loop {
             self.lane.reader.idle(self.shared.limits.idle_time).await?;
             // A client that is gone leaves nothing: dropping the put discards it.
-            let Some(Header { kind, length }) = self.lane.reader.header().await? else { return Ok(Next::End) };
+            let Some(Header { kind, length }) = self.lane.reader.header().await? else {
+                return Ok(Next::End);
+            };
             let _room = self.room(length).await?;
             let Some((_, payload)) = self.lane.reader.frame().await? else { return Ok(Next::End) };
             match Request::decode(kind, payload) {

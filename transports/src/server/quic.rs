@@ -110,7 +110,9 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
 }
 
 async fn refuse(connection: &Connection, client: &Client, shared: &Shared) {
-    let Ok(Ok((to, from))) = timeout(shared.limits.handshake_time, connection.accept_bi()).await else { return };
+    let Ok(Ok((to, from))) = timeout(shared.limits.handshake_time, connection.accept_bi()).await else {
+        return;
+    };
     let lane = Lane::new(from, to, shared.limits.pace());
     turn_away(lane, client, "this client has too many connections, or all clients together").await;
     let _ = timeout(CLOSE_TIME, connection.closed()).await;

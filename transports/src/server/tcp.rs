@@ -62,7 +62,8 @@ async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, st
     let lane = Lane::new(from, to, shared.limits.pace());
     let permits = (client.tcp.clone().try_acquire_owned(), shared.tcp.clone().try_acquire_owned());
     let (Ok(_own), Ok(_all)) = permits else {
-        return turn_away(lane, &client, "this client has too many connections, or all clients together").await;
+        return turn_away(lane, &client, "this client has too many connections, or all clients together")
+            .await;
     };
     let greeted = Arc::new(AtomicBool::new(false));
     Service { shared, client, greeted, lanes: 1, lane }.run(stopped).await;

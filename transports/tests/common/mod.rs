@@ -1,6 +1,8 @@
 //! Servers on loopback for tests: real TLS, real disks, a directory of their own.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod script;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +25,12 @@ impl Served {
         Self::with(schemes, Limits::default(), None, false).await
     }
 
-    pub(crate) async fn with(schemes: &[&str], limits: Limits, quota: Option<u64>, append_only: bool) -> Self {
+    pub(crate) async fn with(
+        schemes: &[&str],
+        limits: Limits,
+        quota: Option<u64>,
+        append_only: bool,
+    ) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
         let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path().join("store")).expect("a path"));
         let (own, client) = (Arc::new(Identity::generate()), Arc::new(Identity::generate()));
