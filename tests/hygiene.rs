@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Versions below these have known holes that a hostile file or peer can reach; each row names the advisory.
-const FLOORS: [(&str, [u64; 3], &str); 15] = [
+const FLOORS: [(&str, [u64; 3], &str); 16] = [
     ("anyhow", [1, 0, 103], "RUSTSEC-2026-0190"),
     ("aws-lc-sys", [0, 39, 0], "RUSTSEC-2026-0044 to 0048"),
     ("bytes", [1, 11, 1], "RUSTSEC-2026-0007"),
@@ -17,6 +17,7 @@ const FLOORS: [(&str, [u64; 3], &str); 15] = [
     ("memmap2", [0, 9, 11], "RUSTSEC-2026-0186"),
     ("object_store", [0, 10, 2], "RUSTSEC-2024-0358"),
     ("quick-xml", [0, 41, 0], "RUSTSEC-2026-0194, 0195"),
+    ("quinn-proto", [0, 11, 15], "RUSTSEC-2026-0185"),
     ("rand", [0, 9, 3], "RUSTSEC-2026-0097"),
     ("rustls", [0, 23, 18], "RUSTSEC-2024-0399"),
     ("rustls-webpki", [0, 103, 13], "RUSTSEC-2026-0104"),

@@ -10,7 +10,10 @@ use tanner_transports::DiskIo;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
+use super::key::KeyArgs;
 use super::plan::PlanArgs;
+use super::serve::ServeArgs;
+use super::store_cmd::StoreArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -60,6 +63,12 @@ pub(super) enum Command {
     Repair(RepairArgs),
     /// Try what codes survive, and write down what came of it: the certificates that promises rest on
     Certify(CertifyArgs),
+    /// Keep blocks for other nodes, over TCP and QUIC
+    Serve(ServeArgs),
+    /// Make and show keys
+    Key(KeyArgs),
+    /// Give names to stores
+    Store(StoreArgs),
     /// Measure what this machine can do, and what tanner makes of it
     Bench(BenchArgs),
     /// Print the version, and with --verbose what of this machine is used and why

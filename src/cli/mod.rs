@@ -8,9 +8,13 @@ mod bench_words;
 mod certify;
 mod clock;
 mod commands;
+mod key;
+mod node;
 mod output;
 mod plan;
 mod repair;
+mod serve;
+mod store_cmd;
 mod ticker;
 mod version;
 
@@ -35,9 +39,7 @@ use crate::resources::Stop;
 
 /// Runs the program with these arguments and the transports that tanner brings.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut registry = Registry::lasting();
-    registry.register_limit(Arc::new(clock::week_minute));
-    run_with(args, registry)
+    run_with(args, node::registry())
 }
 
 /// Runs the program with a registry of transports of your own.
@@ -103,6 +105,9 @@ async fn execute(cli: Cli, mut registry: Registry) -> u8 {
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
+        Command::Serve(args) => ("serve", serve::serve(&context, args).await),
+        Command::Key(args) => ("key", key::key(&context, &args)),
+        Command::Store(args) => ("store", store_cmd::store(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
         Command::Version(args) => ("version", version::version(&context, &args)),
     };

@@ -21,6 +21,7 @@ mod progress;
 mod repair;
 mod ring;
 mod s3;
+mod serve;
 mod signals;
 mod sizes;
 mod stored;

@@ -31,11 +31,14 @@ mod fault;
 mod limit;
 mod memory;
 mod name;
+pub mod net;
 mod registry;
 pub mod ring;
 #[cfg(feature = "s3")]
 mod s3;
+pub mod server;
 mod transport;
+pub mod wire;
 mod wrapped;
 
 /// A proof, as [`Transport::prove`] gives it.

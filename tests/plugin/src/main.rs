@@ -53,11 +53,11 @@ impl Transport for Tape {
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
-        Ok(self.disk.get(name, range).await?.map_ok(turned).boxed())
+        Ok(self.disk.get(name, range).await?.map_ok(|bytes| turned(&bytes)).boxed())
     }
 
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        Ok(self.disk.get_ranges(name, ranges).await?.into_iter().map(turned).collect())
+        Ok(self.disk.get_ranges(name, ranges).await?.into_iter().map(|bytes| turned(&bytes)).collect())
     }
 
     async fn prove(&self, name: &ObjectName, _: Range<u64>, _: &Nonce) -> Result<Hash> {
@@ -83,7 +83,7 @@ struct TapePut(Box<dyn Put>);
 #[async_trait]
 impl Put for TapePut {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        self.0.write(turned(bytes)).await
+        self.0.write(turned(&bytes)).await
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {
@@ -95,6 +95,6 @@ impl Put for TapePut {
     }
 }
 
-fn turned(bytes: Bytes) -> Bytes {
+fn turned(bytes: &[u8]) -> Bytes {
     bytes.iter().map(|byte| !byte).collect()
 }

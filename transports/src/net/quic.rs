@@ -1,0 +1,112 @@
+//! Lanes that are streams of one QUIC connection.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use quinn::crypto::rustls::{HandshakeData, QuicClientConfig};
+use quinn::{ClientConfig, Connection, Endpoint, TransportConfig, VarInt};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::lane::Lane;
+use super::lease::{Lease, Patience};
+use super::tcp::NAME;
+use super::tls::speaks_alpn;
+use super::url::Address;
+
+/// The connection to one server, made when it is first needed and whenever it was lost.
+pub(super) struct QuicLanes {
+    address: Address,
+    config: ClientConfig,
+    patience: Patience,
+    current: Mutex<Option<Connection>>,
+}
+
+impl QuicLanes {
+    pub(super) fn new(address: Address, config: Arc<rustls::ClientConfig>, patience: Patience) -> Self {
+        let crypto = QuicClientConfig::try_from(config).expect("the provider has the cipher of QUIC");
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        let mut transport = TransportConfig::default();
+        transport
+            .max_concurrent_bidi_streams(0_u8.into())
+            .max_concurrent_uni_streams(0_u8.into())
+            .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+            .receive_window(VarInt::from_u32(WINDOW_BYTES))
+            .send_window(WINDOW_BYTES.into())
+            .datagram_receive_buffer_size(None)
+            .keep_alive_interval(Some(patience.stall / 4))
+            .max_idle_timeout(patience.stall.try_into().ok());
+        config.transport_config(Arc::new(transport));
+        Self { address, config, patience, current: Mutex::new(None) }
+    }
+
+    /// A new stream. The first one of a connection is given to `greeted`.
+    pub(super) async fn lease<'a>(
+        &self,
+        greeted: impl FnOnce(Lease) -> BoxFuture<'a, io::Result<()>> + Send,
+    ) -> io::Result<Lease> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = current.as_ref().filter(|connection| connection.close_reason().is_none()) {
+            let connection = connection.clone();
+            drop(current);
+            return self.stream(&connection).await;
+        }
+        let connect = async {
+            let connection = self.connect().await?;
+            match greeted(self.stream(&connection).await?).await {
+                Ok(()) => Ok(connection),
+                // The connection knows better than its stream why it ended.
+                Err(error) => Err(connection.close_reason().map_or(error, io::Error::from)),
+            }
+        };
+        let connection = timeout(self.patience.connect, connect).await??;
+        *current = Some(connection.clone());
+        drop(current);
+        self.stream(&connection).await
+    }
+
+    async fn stream(&self, connection: &Connection) -> io::Result<Lease> {
+        let (to, from) = timeout(self.patience.stall, connection.open_bi()).await??;
+        let lane = Lane::new(from, to, self.patience.pace());
+        Ok(Lease { lane, reused: false, home: None, _permit: None })
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        let mut failed = io::ErrorKind::HostUnreachable.into();
+        for server in self.address.resolve().await? {
+            match self.connect_to(server).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    async fn connect_to(&self, server: SocketAddr) -> io::Result<Connection> {
+        let any = if server.is_ipv4() {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))
+        } else {
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))
+        };
+        // Its driver lives as long as the connection.
+        let endpoint = Endpoint::client(any)?;
+        let connecting =
+            endpoint.connect_with(self.config.clone(), server, NAME).map_err(io::Error::other)?;
+        let connection = connecting.await?;
+        let data = connection.handshake_data().and_then(|data| data.downcast::<HandshakeData>().ok());
+        if !speaks_alpn(data.and_then(|data| data.protocol).as_deref()) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "something else than tanner serve answers",
+            ));
+        }
+        Ok(connection)
+    }
+}
+
+/// Bytes on their way in one direction of a connection, and so the memory of a reader that is slower than the net.
+const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Of these, bytes of one stream.
+const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
