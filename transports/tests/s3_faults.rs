@@ -1,6 +1,7 @@
 //! What only a store behind HTTP can get wrong: a server that fails, lies, is slow or never ends.
 //!
 //! Every case ends with the right bytes or with one typed error, in time, and leaves nothing behind.
+#![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
 #[path = "common/s3_faults.rs"]
 mod faults;

@@ -16,7 +16,9 @@ pub(super) fn convert(at: Target, error: &object_store::Error) -> TransportError
         return match failure {
             Failure::Answered { status, code } => answered(at, *status, code, said),
             Failure::Late => TransportError::Slow { at, source: said(ErrorKind::TimedOut) },
-            Failure::Endless | Failure::Foreign => TransportError::Other { at, source: said(ErrorKind::InvalidData) },
+            Failure::Endless | Failure::Foreign => {
+                TransportError::Other { at, source: said(ErrorKind::InvalidData) }
+            }
         };
     }
     let http = chain(error).find_map(|cause| cause.downcast_ref::<HttpError>());
