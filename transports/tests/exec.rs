@@ -1,6 +1,7 @@
 //! What only a program can get wrong: it dies, hangs, babbles, floods, or breaks the protocol.
 //!
 //! Each ends with one typed error that names the program, in time, and leaves no process behind.
+#![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

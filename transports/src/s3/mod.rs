@@ -37,7 +37,7 @@ use crate::{
 /// A store in a bucket, or below a prefix of one: the object `NAME` is the key `PREFIX/NAME`. Clones are the same
 /// store.
 ///
-/// The bucket has to be there. A put takes up to three parts of memory, of [`PART_BYTES`](put::PART_BYTES) each. One
+/// The bucket has to be there. A put takes up to three parts of memory, of 8 MiB each. One
 /// that ends with its process leaves parts that nobody sees and somebody pays for: tell the bucket to drop uploads
 /// that are a week old.
 #[derive(Clone, Debug)]
