@@ -71,7 +71,7 @@ async fn until_requested(stop: &Stop) {
 fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
     let mut clients = Clients::default();
     let quota = args.quota.map(|quota| quota.0);
-    let root = Arc::new(Area::new(Arc::new(Disk::open(&args.root)?), quota));
+    let root = area(&args.root, quota)?;
     for pin in &args.allow {
         clients.allow(*pin, Client::new(root.clone(), limits));
     }
@@ -85,8 +85,7 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
             Some(area) => area.clone(),
             None => {
                 // No object has a name with a dot in front: what the root's clients put cannot get in here.
-                let disk = Disk::open(args.root.join(CLIENTS_DIRECTORY).join(&directory))?;
-                let area = (quota, Arc::new(Area::new(Arc::new(disk), quota)));
+                let area = (quota, area(&args.root.join(CLIENTS_DIRECTORY).join(&directory), quota)?);
                 areas.entry(directory.clone()).or_insert(area).clone()
             }
         };
@@ -98,6 +97,13 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
         clients.allow(client.pin.0, if client.append_only { known.append_only() } else { known });
     }
     Ok(clients)
+}
+
+/// A directory for clients. It is made now, so that to whoever has put nothing yet it is empty and not missing.
+fn area(directory: &Path, quota: Option<u64>) -> Result<Arc<Area>, Error> {
+    let failed = |source| Error::Output { path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    Ok(Arc::new(Area::new(Arc::new(Disk::open(directory)?), quota)))
 }
 
 fn read_clients(file: &Path) -> Result<ClientsFile, Error> {

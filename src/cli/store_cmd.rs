@@ -76,7 +76,7 @@ async fn add(context: &Context, name: &str, url: &str) -> Result<Outcome, Error>
 fn list(context: &Context) -> Result<Outcome, Error> {
     let stores = Stores::read()?;
     for (name, store) in &stores.store {
-        context.output.result(&format!("{name}\t{}", store.url));
+        context.output.result(&format!("{name:<16} {}", store.url));
         context.output.message("store", json!({ "name": name, "url": store.url }));
     }
     Ok(Outcome { code: 0, summary: json!({ "stores": stores.store.len() }) })

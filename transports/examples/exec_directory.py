@@ -72,7 +72,9 @@ def answer(verb, name, *rest):
     elif verb == "GET":
         get(path, *map(int, rest))
     elif verb == "STAT":
-        say(f"LENGTH {os.stat(path).st_size}")
+        if not os.path.isfile(path):
+            return say("MISSING")
+        say(f"LENGTH {os.path.getsize(path)}")
     elif verb == "LIST":
         listing(name)
     elif verb == "DELETE":

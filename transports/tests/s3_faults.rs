@@ -73,7 +73,7 @@ async fn assert_whole(rig: &Rig, length: usize) {
 /// What is cleaned up after a put was dropped takes a moment.
 async fn assert_nothing_is_left(rig: &Rig) {
     std::fs::create_dir_all(rig.root.path().join("bucket/id")).unwrap();
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if rig.files().is_empty() {
             return;
         }

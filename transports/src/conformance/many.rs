@@ -96,14 +96,25 @@ pub(super) async fn a_list_of_ten_thousand_objects_is_complete_and_quick(place: 
     if lacks(transport.capabilities().list, "list") {
         return;
     }
-    let all: Vec<_> = (0..OBJECTS).map(|i| name(&format!("{:02x}/{i}", i % 16))).collect();
-    for some in all.chunks(64) {
-        join_all(some.iter().map(async |object| stored(&*transport, object, &Bytes::new()).await)).await;
+    let mut all: Vec<_> = (0..OBJECTS).map(|i| name(&format!("{:02x}/{i}", i % 16))).collect();
+    let (began, is_patient) = (Instant::now(), std::env::var_os("TANNER_CONFORMANCE_LARGE").is_some());
+    for some in 0..all.len().div_ceil(64) {
+        let some = some * 64..all.len().min(some * 64 + 64);
+        join_all(
+            all[some.clone()].iter().map(async |object| stored(&*transport, object, &Bytes::new()).await),
+        )
+        .await;
+        if began.elapsed() > PUT_TIME_MAX && !is_patient {
+            eprintln!("{} objects instead of {OBJECTS}: this store is slow", some.end);
+            all.truncate(some.end);
+            break;
+        }
     }
     let began = Instant::now();
     assert_eq!(names(&*transport, "").await, all.iter().map(ToString::to_string).collect());
-    assert!(began.elapsed() < LIST_TIME_MAX, "a list of {OBJECTS} objects took {:?}", began.elapsed());
-    assert_eq!(names(&*transport, "0f").await.len(), OBJECTS / 16);
+    let took = began.elapsed();
+    assert!(took < LIST_TIME_MAX || is_patient, "a list of {} objects took {took:?}", all.len());
+    assert_eq!(names(&*transport, "0f").await.len(), all.len() / 16);
 }
 
 /// Written and read a piece at a time, in the memory of a few. Where lengths are kept in 32 bits, this shows.
@@ -147,3 +158,5 @@ pub(super) async fn five_gibibytes_come_back_exactly(place: &Place) {
 }
 
 const LIST_TIME_MAX: Duration = Duration::from_secs(10);
+/// Who has `TANNER_CONFORMANCE_LARGE` waits for all of them.
+const PUT_TIME_MAX: Duration = Duration::from_secs(5);

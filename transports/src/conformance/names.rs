@@ -255,7 +255,7 @@ pub(super) async fn names_that_mean_something_elsewhere_are_only_names(place: &P
     }
 }
 
-/// The second of the two may be refused, at the put or at the commit.
+/// The second of the two may be refused, at the put or at the commit. What must not be is that one damages the other.
 pub(super) async fn an_object_and_a_prefix_of_one_name_do_no_harm_to_each_other(place: &Place) {
     let transport = place();
     for (first, second) in [("a", "a/0"), ("b/0", "b")] {
@@ -270,7 +270,9 @@ pub(super) async fn an_object_and_a_prefix_of_one_name_do_no_harm_to_each_other(
         transport.delete(&second).await.unwrap_or_default();
         assert_whole(&*transport, &name(first), &pattern(1, 5000)).await;
         transport.delete(&name(first)).await.expect("delete");
-        stored(&*transport, &second, &pattern(3, 10)).await;
-        assert_whole(&*transport, &second, &pattern(3, 10)).await;
+        // Some servers keep a prefix for a while.
+        if store(&*transport, &second, None, &[pattern(3, 10)]).await.is_ok() {
+            assert_whole(&*transport, &second, &pattern(3, 10)).await;
+        }
     }
 }

@@ -34,7 +34,7 @@ impl QuicLanes {
             .max_concurrent_uni_streams(0_u8.into())
             .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
             .receive_window(VarInt::from_u32(WINDOW_BYTES))
-            .send_window(WINDOW_BYTES.into())
+            .send_window(SEND_WINDOW_BYTES.into())
             .datagram_receive_buffer_size(None)
             .keep_alive_interval(Some(patience.stall / 4))
             .max_idle_timeout(patience.stall.try_into().ok());
@@ -106,7 +106,10 @@ impl QuicLanes {
     }
 }
 
-/// Bytes on their way in one direction of a connection, and so the memory of a reader that is slower than the net.
-const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// Of these, bytes of one stream.
-const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Bytes of one stream that came and were not read yet.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same of all streams: as much as all that a server allows at a time may have, or blocks that are read in step
+/// would wait for each other. Who reads from all as they come never has more than a few pieces of each in memory.
+const WINDOW_BYTES: u32 = 256 * STREAM_WINDOW_BYTES;
+/// Bytes sent and not confirmed.
+const SEND_WINDOW_BYTES: u32 = 8 * 1024 * 1024;

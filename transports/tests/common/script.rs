@@ -1,5 +1,6 @@
 //! A block server that does what a script says, over real TLS and QUIC.
 #![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
