@@ -64,6 +64,16 @@ pub(super) struct NamedStore {
     pub(super) url: String,
 }
 
+/// Reads a TOML file's text; an error is one line, and names the line of the file.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
+        let line = before.matches('\n').count() + 1;
+        let what = format!("line {line}: {}", error.message().replace('\n', ", "));
+        config_error(path, io::Error::new(io::ErrorKind::InvalidData, what))
+    })
+}
+
 impl Stores {
     pub(super) fn file() -> PathBuf {
         let from_env = std::env::var_os("TANNER_CONFIG").filter(|path| !path.is_empty());
@@ -74,7 +84,7 @@ impl Stores {
     pub(super) fn read() -> Result<Self, Error> {
         let path = Self::file();
         match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map_err(|error| config_error(&path, error)),
+            Ok(text) => parse(&path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(config_error(&path, error)),
         }

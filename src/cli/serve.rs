@@ -14,7 +14,7 @@ use tanner_transports::Disk;
 use tanner_transports::net::{Identity, Pin};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 
-use super::node::{check_store_name, config_error, key_file};
+use super::node::{check_store_name, config_error, key_file, parse};
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::resources::Stop;
@@ -108,7 +108,7 @@ fn area(directory: &Path, quota: Option<u64>) -> Result<Arc<Area>, Error> {
 
 fn read_clients(file: &Path) -> Result<ClientsFile, Error> {
     let text = std::fs::read_to_string(file).map_err(|error| config_error(file, error))?;
-    toml::from_str(&text).map_err(|error| config_error(file, error))
+    parse(file, &text)
 }
 
 #[derive(Debug, Deserialize)]

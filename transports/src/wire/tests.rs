@@ -207,8 +207,9 @@ fn the_documented_example_is_what_is_sent() {
 
 /// The hexadecimal words of a line, up to the first that is none.
 fn hex(line: &str) -> Vec<u8> {
-    let is_hex =
-        |word: &&str| word.len().is_multiple_of(2) && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let is_hex = |word: &&str| {
+        word.len().is_multiple_of(2) && word.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+    };
     let digits: String = line.split_whitespace().take_while(is_hex).collect();
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
 }
