@@ -247,11 +247,11 @@ impl Found {
             offset += piece.len() as u64;
             whole.add(&piece, sink)?;
         }
-        whole.end(sink)?;
         if offset < wanted {
             let at = Target::object(self.stores[store].url(), &name);
             return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
         }
+        whole.end(sink)?;
         Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
     }
 }

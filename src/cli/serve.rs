@@ -1,6 +1,6 @@
 //! `tanner serve`: keeps blocks for others.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,6 +76,7 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
         clients.allow(*pin, Client::new(root.clone(), limits));
     }
     let Some(file) = &args.clients else { return Ok(clients) };
+    let mut pins = BTreeSet::new();
     let mut areas: HashMap<String, (Option<u64>, Arc<Area>)> = HashMap::new();
     for (name, client) in read_clients(file)?.client {
         let directory = client.directory.unwrap_or(name);
@@ -91,6 +92,10 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
         };
         if agreed != quota {
             let what = format!("clients that share the directory {directory:?} have different quotas");
+            return Err(config_error(file, std::io::Error::other(what)));
+        }
+        if args.allow.contains(&client.pin.0) || !pins.insert(client.pin.0.to_string()) {
+            let what = format!("the pin {} stands for two clients", client.pin.0);
             return Err(config_error(file, std::io::Error::other(what)));
         }
         let known = Client::new(area, limits);

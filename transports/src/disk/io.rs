@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
+use rustix::io::Errno;
 
 use super::blocking;
 use crate::ring::Driver;
@@ -41,7 +42,10 @@ impl Io {
         offset: u64,
     ) -> Result<()> {
         if let Self::Ring(driver) = self {
-            return driver.write_at(file, bytes, offset).await.map_err(|error| failed(at, error));
+            match driver.write_at(file, bytes.clone(), offset).await {
+                Err(error) if was_not_begun(&error) => {}
+                done => return done.map_err(|error| failed(at, error)),
+            }
         }
         self.blocking(at, file, move |file| file.write_all_at(&bytes, offset)).await
     }
@@ -49,7 +53,10 @@ impl Io {
     /// Makes the bytes of a file durable. An error is final.
     pub(super) async fn sync(&self, at: &Target, file: &Arc<File>) -> Result<()> {
         if let Self::Ring(driver) = self {
-            return driver.sync(file).await.map_err(|error| failed(at, error));
+            match driver.sync(file).await {
+                Err(error) if was_not_begun(&error) => {}
+                done => return done.map_err(|error| failed(at, error)),
+            }
         }
         self.blocking(at, file, File::sync_all).await
     }
@@ -64,8 +71,11 @@ impl Io {
         if let Self::Ring(driver) = self {
             let reads =
                 ranges.iter().map(async |range| driver.read_at(file, buffer(range)?, range.start).await);
-            let read = try_join_all(reads).await.map_err(|error| failed(at, error))?;
-            return Ok(read.into_iter().map(Bytes::from).collect());
+            match try_join_all(reads).await {
+                Err(error) if was_not_begun(&error) => {}
+                Err(error) => return Err(failed(at, error)),
+                Ok(read) => return Ok(read.into_iter().map(Bytes::from).collect()),
+            }
         }
         let ranges = ranges.to_vec();
         self.blocking(at, file, move |file| ranges.iter().map(|range| read_at(file, range)).collect()).await
@@ -96,6 +106,12 @@ fn read_at(file: &File, range: &Range<u64>) -> io::Result<Bytes> {
     }
     bytes.truncate(filled);
     Ok(bytes.into())
+}
+
+/// Whether the kernel gave an operation back untouched: it had no thread to do it with, as at a limit of tasks. Then it
+/// is done on a thread that there is.
+fn was_not_begun(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::CANCELED)
 }
 
 fn buffer(range: &Range<u64>) -> io::Result<Vec<u8>> {

@@ -25,6 +25,8 @@ pub(super) struct Call {
     at_work: Duration,
     /// Whether an error leaves the lane as it was.
     ends_on_error: bool,
+    /// Whether the server answered with an error.
+    refused: bool,
 }
 
 impl Call {
@@ -35,14 +37,15 @@ impl Call {
             let reused = lease.reused;
             let (inner, at) = (inner.clone(), at.clone());
             let lease = Some(lease);
-            let mut call = Self { inner, at, lease, at_work: Duration::ZERO, ends_on_error: false };
+            let mut call =
+                Self { inner, at, lease, at_work: Duration::ZERO, ends_on_error: false, refused: false };
             let answer = match call.send(request).await {
                 Ok(()) => call.answer().await,
                 Err(error) => Err(error),
             };
             match answer {
                 // The server closed it while it lay idle. There are only so many of those, then one is new.
-                Err(TransportError::Unreachable { .. }) if reused => {}
+                Err(TransportError::Unreachable { .. }) if reused && !call.refused => {}
                 answer => return answer.map(|answer| (call, answer)),
             }
         }
@@ -102,7 +105,10 @@ impl Call {
                         lease.lane.reader.forgive();
                     }
                 }
-                answer => return Ok(answer),
+                answer => {
+                    self.at_work = Duration::ZERO;
+                    return Ok(answer);
+                }
             }
         }
     }
@@ -141,6 +147,7 @@ impl Call {
         });
         match answer {
             Ok(Answer::Error(refusal)) => {
+                self.refused = true;
                 if !self.ends_on_error {
                     self.end();
                 }

@@ -47,7 +47,8 @@ impl QuicLanes {
         &self,
         greeted: impl FnOnce(Lease) -> BoxFuture<'a, io::Result<()>> + Send,
     ) -> io::Result<Lease> {
-        let mut current = self.current.lock().await;
+        // Whoever waits for another's attempt waits no longer than for an own one.
+        let mut current = timeout(self.patience.connect, self.current.lock()).await?;
         if let Some(connection) = current.as_ref().filter(|connection| connection.close_reason().is_none()) {
             let connection = connection.clone();
             drop(current);
@@ -75,10 +76,14 @@ impl QuicLanes {
 
     async fn connect(&self) -> io::Result<Connection> {
         let mut failed = io::ErrorKind::HostUnreachable.into();
-        for server in self.address.resolve().await? {
-            match self.connect_to(server).await {
-                Ok(connection) => return Ok(connection),
-                Err(error) => failed = error,
+        let servers = self.address.resolve().await?;
+        // An address that swallows packets says nothing; the next one has to have its turn before the time is up.
+        let each = self.patience.connect / u32::try_from(servers.len().max(1)).unwrap_or(u32::MAX);
+        for server in servers {
+            match timeout(each, self.connect_to(server)).await {
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(error)) => failed = error,
+                Err(late) => failed = late.into(),
             }
         }
         Err(failed)

@@ -135,7 +135,9 @@ impl Inner {
         lane.writer.send(|out| Request::Hello { version: VERSION }.encode(out)).await?;
         let (kind, payload) = lane.reader.frame().await?.ok_or_else(broke_off)?;
         match Answer::decode(kind, payload).map_err(violation)? {
-            Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete => Ok(()),
+            Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete && welcome.durable => {
+                Ok(())
+            }
             Answer::Welcome(_) => {
                 Err(io::Error::new(io::ErrorKind::Unsupported, "the server cannot do all that is needed"))
             }

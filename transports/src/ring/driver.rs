@@ -145,6 +145,10 @@ fn run(inbox: &Inbox, mut queue: Queue) {
             let Some(requests) = inbox.lock().as_mut().map(std::mem::take) else { return };
             listen(inbox, &mut queue);
             for Request { file, work, offset, answer } in requests {
+                // What nobody waits for any more need not be begun.
+                if answer.is_closed() {
+                    continue;
+                }
                 tag += 1;
                 answers.insert(tag, answer);
                 queue.push(Operation::new(tag, file, work, offset));

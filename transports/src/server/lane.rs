@@ -11,12 +11,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
+use super::limits::{LIST_BYTES, READ_BYTES};
 use super::tcp::LINGER_TIME;
 use super::{Client, Limits, Shared, Stopped, until_stopped};
 use crate::net::{Lane, Pace};
 use crate::transport::check_range;
 use crate::wire::{Answer, Header, Kind, NAMES_BYTES_MAX, Refusal, Request, VERSION, Welcome};
-use crate::{Nonce, ObjectName, PIECE_BYTES_MAX, Result, Target, Transport, TransportError};
+use crate::{Nonce, ObjectName, Result, Target, Transport, TransportError};
 
 /// What serves one lane.
 pub(super) struct Service {
@@ -145,7 +146,7 @@ impl Service {
     }
 
     async fn prove(&mut self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> io::Result<()> {
-        let store = self.store();
+        let (store, _room) = (self.store(), self.room_at_work(READ_BYTES).await?);
         match self.at_work(store.prove(name, range, nonce)).await? {
             Ok(hash) => self.answer(&Answer::Proof(hash)).await,
             Err(error) => self.refuse(&error).await,
@@ -161,7 +162,7 @@ impl Service {
     }
 
     async fn list(&mut self, prefix: &str) -> io::Result<()> {
-        let store = self.store();
+        let (store, _room) = (self.store(), self.room_at_work(LIST_BYTES).await?);
         let mut names = match self.at_work(store.list(prefix)).await? {
             Ok(names) => names.ready_chunks(NAMES_BATCH),
             Err(error) => return self.refuse(&error).await,
@@ -202,7 +203,7 @@ impl Service {
     /// Sends pieces as they come. The inner result is that of the store.
     async fn send_pieces(&mut self, mut pieces: crate::ByteStream) -> io::Result<Result<()>> {
         loop {
-            let _room = self.room(PIECE_BYTES_MAX).await?;
+            let _room = self.room_at_work(READ_BYTES).await?;
             match self.at_work(pieces.try_next()).await? {
                 Ok(Some(piece)) => self.lane.writer.data(piece).await?,
                 Ok(None) => return Ok(Ok(())),
@@ -218,7 +219,7 @@ impl Service {
         name: &ObjectName,
         batch: &[Range<u64>],
     ) -> io::Result<Result<()>> {
-        let _room = self.room(2 * BATCH_BYTES as usize).await?;
+        let _room = self.room_at_work(2 * BATCH_BYTES as usize).await?;
         match self.at_work(store.get_ranges(name, batch)).await? {
             Ok(ranges) => {
                 let bytes: Bytes = ranges.concat().into();
@@ -277,6 +278,23 @@ impl Service {
         let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
         let own = self.client.inflight.clone().acquire_many_owned(bytes).await;
         let all = self.shared.inflight.clone().acquire_many_owned(bytes).await;
+        Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
+    }
+
+    /// As [`room`](Self::room), for answers: other lanes may keep it for as long as nobody reads from them, so the
+    /// client is told that it is waited for.
+    async fn room_at_work(
+        &mut self,
+        bytes: usize,
+    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+        let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
+        let (own, all) = (self.client.inflight.clone(), self.shared.inflight.clone());
+        let (own, all) = self
+            .at_work(async {
+                let own = own.acquire_many_owned(bytes).await;
+                (own, all.acquire_many_owned(bytes).await)
+            })
+            .await?;
         Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
     }
 

@@ -46,14 +46,14 @@ impl Limits {
         handshake_time: Duration::from_secs(10),
         tcp_connections: 1024,
         tcp_connections_per_client: 512,
-        quic_connections: 32,
+        quic_connections: 16,
         quic_connections_per_client: 8,
         lanes_per_connection: 256,
         idle_time: Duration::from_secs(120),
         progress_time: Duration::from_secs(30),
         progress_bytes: 64 * 1024,
-        inflight_bytes: 128 * MIB,
-        inflight_bytes_per_client: 64 * MIB,
+        inflight_bytes: 192 * MIB,
+        inflight_bytes_per_client: 128 * MIB,
         wait_time: Duration::from_secs(5),
         stop_time: Duration::from_secs(30),
     };
@@ -66,6 +66,14 @@ impl Default for Limits {
 }
 
 const MIB: usize = 1 << 20;
+/// What a lane keeps of a store's bytes until its client took them: as much as a disk reads at a time.
+pub(super) const READ_BYTES: usize = 512 * 1024;
+/// What a listing takes, about that of 100 000 names.
+pub(super) const LIST_BYTES: usize = 8 * MIB;
+/// Blocks that are read in step must not wait for each other: all lanes of a client have their piece at a time.
+const _: () = assert!(
+    Limits::DEFAULT.inflight_bytes_per_client >= Limits::DEFAULT.lanes_per_connection as usize * READ_BYTES
+);
 /// Bytes that a QUIC client may send before the server has read them.
 pub(super) const QUIC_RECEIVE_BYTES: usize = 4 * MIB;
 /// Of these, bytes of one stream.
@@ -84,7 +92,8 @@ const BYTES_MAX: usize = {
     2 * limits.handshakes * 64 * 1024
         + limits.tcp_connections * 96 * 1024
         + limits.quic_connections * Limits::QUIC_CONNECTION_BYTES
+        + limits.quic_connections * limits.lanes_per_connection as usize * 20 * 1024
         + limits.inflight_bytes
         + QUIC_INCOMING_BYTES
 };
-const _: () = assert!(BYTES_MAX < 480 * MIB);
+const _: () = assert!(BYTES_MAX < 512 * MIB);

@@ -27,7 +27,8 @@ impl Transport for Sink {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            durable: false,
+            // For a measurement of what is in front of it.
+            durable: true,
             exclusive_create: false,
             ranges: false,
             list: true,
