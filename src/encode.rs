@@ -99,6 +99,11 @@ impl Pass<'_> {
         let profile = self.geometry.profile();
         let (data, unit, depth) = (profile.data(), profile.unit(), profile.depth());
         let mut history = vec![0; data * depth * unit];
+        let ranges = |chunk: Chunk| {
+            let first = chunk.frame.start + chunk.start;
+            (0..data).map(move |block| self.geometry.data_steps(block, first..first + chunk.steps))
+        };
+        let mut reads = self.source.reads(self.geometry.chunks(chunk_steps).flat_map(ranges));
         for chunk in self.geometry.chunks(chunk_steps) {
             self.stop.check()?;
             let mut buffer = pool.take();
@@ -106,13 +111,13 @@ impl Pass<'_> {
                 history.fill(0);
             }
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
-            let first = chunk.frame.start + chunk.start;
-            for (block, stream) in buffer.arena().streams_mut().take(data).enumerate() {
+            for ((block, stream), range) in
+                buffer.arena().streams_mut().take(data).enumerate().zip(ranges(chunk))
+            {
                 let (before, rest) = stream.split_at_mut(depth * unit);
-                let range = self.geometry.data_steps(block, first..first + chunk.steps);
                 let (now, after) =
                     rest.split_at_mut(usize::try_from(range.end - range.start).expect("in memory"));
-                self.source.read(range.start, now)?;
+                reads.next(now)?;
                 after.fill(0);
                 // The next chunk looks back into this one by D symbols.
                 if depth > 0 {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use tanner_kernels::{LevelError, ProfileError};
 use tanner_transports::TransportError;
+use tanner_transports::net::IdentityError;
 use thiserror::Error;
 
 use crate::fetch::Damage;
@@ -287,6 +288,43 @@ pub enum Error {
         /// The address.
         peer: String,
     },
+    /// This node has no key to be known by, or one that cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A file of settings that cannot be read or written, or says nothing that is known.
+    #[error("{}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A server whose pin nobody has compared yet.
+    #[error(
+        "the server at {url} shows the pin {pin}: if that is what it printed when it started, run `tanner store add {name} {url}#{pin}`"
+    )]
+    Unpinned {
+        /// The name that the store is to have.
+        name: String,
+        /// The URL without a pin.
+        url: String,
+        /// What the server shows.
+        pin: String,
+    },
+    /// The name is another store's.
+    #[error(
+        "there is a store called {name}: choose another name, or forget that one with `tanner store rm {name}`"
+    )]
+    StoreNamed {
+        /// The name.
+        name: String,
+    },
+    /// Nothing has this name.
+    #[error("no store is called {name}: see `tanner store ls`")]
+    NoSuchStore {
+        /// The name.
+        name: String,
+    },
     /// Stopped by a signal; nothing was stored or written.
     #[error("stopped by {}: nothing was stored or written", if *signal == 15 { "SIGTERM" } else { "SIGINT" })]
     Stopped {
@@ -320,6 +358,9 @@ impl Error {
             | Self::BenchSize { .. }
             | Self::NotBenchOutput { .. }
             | Self::NothingInCommon { .. }
+            | Self::Config { .. }
+            | Self::Unpinned { .. }
+            | Self::StoreNamed { .. }
             | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
             Self::NotRecoverable { .. }
             | Self::NoManifest { .. }
@@ -329,10 +370,12 @@ impl Error {
             Self::SourceChanged { .. } => 7,
             Self::NoSuchBackup { .. }
             | Self::BenchDirectory { .. }
+            | Self::NoSuchStore { .. }
             | Self::NetUnreachable { .. }
             | Self::Store(TransportError::Missing { .. }) => 10,
             Self::Stopped { signal } => 128 + signal,
             Self::Source { .. }
+            | Self::Identity(_)
             | Self::Output { .. }
             | Self::Staged { .. }
             | Self::BenchWrong { .. }

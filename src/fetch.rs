@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use blake3::Hasher;
+use blake3::{CHUNK_LEN, Hasher};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
@@ -234,7 +234,7 @@ impl Found {
             Ok(pieces) => pieces,
             Err(kind) => return Ok(Some(kind)),
         };
-        let (mut hasher, mut offset) = (Hasher::new(), 0);
+        let (mut hasher, mut offset, mut whole) = (Hasher::new(), 0, WholeChunks::default());
         while let Some(piece) = io.block_on(pieces.next()) {
             let piece = match piece {
                 Ok(piece) => piece,
@@ -244,14 +244,59 @@ impl Found {
                 return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
             }
             hasher.update(&piece);
-            sink(offset, &piece)?;
             offset += piece.len() as u64;
+            whole.add(&piece, sink)?;
         }
         if offset < wanted {
             let at = Target::object(self.stores[store].url(), &name);
             return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
         }
+        whole.end(sink)?;
         Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
+    }
+}
+
+/// Joins pieces, which stores cut where they like, into such as end with a chunk of BLAKE3, but for the last one.
+#[derive(Default)]
+struct WholeChunks {
+    /// Where the next one begins.
+    offset: u64,
+    /// Less than a chunk.
+    held: Vec<u8>,
+}
+
+impl WholeChunks {
+    fn add<E>(
+        &mut self,
+        mut piece: &[u8],
+        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.held.is_empty() {
+            let (more, rest) = piece.split_at(piece.len().min(CHUNK_LEN - self.held.len()));
+            self.held.extend_from_slice(more);
+            piece = rest;
+            if self.held.len() < CHUNK_LEN {
+                return Ok(());
+            }
+            self.end(sink)?;
+        }
+        let (whole, rest) = piece.split_at(piece.len() / CHUNK_LEN * CHUNK_LEN);
+        if !whole.is_empty() {
+            sink(self.offset, whole)?;
+            self.offset += whole.len() as u64;
+        }
+        self.held.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// Hands out what is held.
+    fn end<E>(&mut self, sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
+        if !self.held.is_empty() {
+            sink(self.offset, &self.held)?;
+            self.offset += self.held.len() as u64;
+            self.held.clear();
+        }
+        Ok(())
     }
 }
 
@@ -322,4 +367,34 @@ fn no_manifest(id: BackupId, unreadable: bool, troubles: &[Trouble], stores: &[S
 pub fn chain<E: std::error::Error>(error: &E) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use blake3::CHUNK_LEN;
+
+    use super::WholeChunks;
+
+    /// A store that cuts its pieces in the middle of a chunk would end a restore.
+    #[test]
+    fn pieces_of_any_size_become_whole_chunks() {
+        for piece_bytes in [1, 7, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 3000, 50_000] {
+            let bytes: Vec<u8> = (0..20_005_usize).map(|i| (i % 251) as u8).collect();
+            let (mut whole, mut joined) = (WholeChunks::default(), Vec::new());
+            let mut sink = |offset: u64, piece: &[u8]| {
+                assert_eq!(offset, joined.len() as u64);
+                joined.extend_from_slice(piece);
+                let ends = joined.len() == bytes.len() || joined.len().is_multiple_of(CHUNK_LEN);
+                assert!(ends && !piece.is_empty(), "a piece of {} to {}", piece.len(), joined.len());
+                Ok::<(), Infallible>(())
+            };
+            for piece in bytes.chunks(piece_bytes) {
+                whole.add(piece, &mut sink).unwrap();
+            }
+            whole.end(&mut sink).unwrap();
+            assert!(joined == bytes, "{piece_bytes}");
+        }
+    }
 }

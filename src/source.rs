@@ -1,13 +1,18 @@
 //! Sources: files that are read once, into private memory, and must not change meanwhile.
 //!
-//! Both readers let the kernel do the copy: `pread`, or `process_vm_readv` out of a mapping. So a file that
+//! All readers let the kernel do the copy: `pread`, `process_vm_readv` out of a mapping, or io_uring. So a file that
 //! shrinks under the reader is an error code here and never a signal, and no byte is seen twice.
 #![expect(unsafe_code, reason = "maps files")]
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tanner_transports::ring::ReadQueue;
 
 use crate::error::Error;
 use crate::geometry::SOURCE_BYTES_MAX;
@@ -22,15 +27,30 @@ pub enum IoMode {
     Mmap,
     /// Positioned reads.
     Pread,
+    /// Many reads at a time through io_uring, for files that are not in memory yet; falls back to pread where that
+    /// cannot be had.
+    Uring,
 }
 
 /// An open source file.
 #[derive(Debug)]
 pub struct Source {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     stamp: Stamp,
     mapping: Option<memmap2::Mmap>,
+    /// Set where io_uring is to be used. A ring that is in use is not in here.
+    ring: Option<Mutex<Option<ReadQueue>>>,
+}
+
+/// Ranges of a source, read in the order in which they were announced.
+pub(crate) struct Reads<'a, R> {
+    source: &'a Source,
+    ranges: R,
+    /// Those that are under way, and the ring that is on it.
+    ahead: VecDeque<Range<u64>>,
+    ring: Option<ReadQueue>,
+    free: Vec<Vec<u8>>,
 }
 
 /// What tells a changed file from an unchanged one.
@@ -69,7 +89,14 @@ impl Source {
             IoMode::Mmap if stamp.bytes > 0 => unsafe { memmap2::Mmap::map(&file) }.ok(),
             _ => None,
         };
-        Ok(Self { path: path.to_owned(), file, stamp, mapping })
+        let file = Arc::new(file);
+        let ring = match io {
+            IoMode::Uring => {
+                ReadQueue::new(file.clone(), AHEAD_READS).ok().map(|ring| Mutex::new(Some(ring)))
+            }
+            _ => None,
+        };
+        Ok(Self { path: path.to_owned(), file, stamp, mapping, ring })
     }
 
     /// Bytes in the file when it was opened.
@@ -93,7 +120,25 @@ impl Source {
     /// Which reader is in use.
     #[must_use]
     pub fn reader(&self) -> &'static str {
-        if self.mapping.is_some() { "mmap" } else { "pread" }
+        match (&self.ring, &self.mapping) {
+            (Some(_), _) => "uring",
+            (None, Some(_)) => "mmap",
+            (None, None) => "pread",
+        }
+    }
+
+    /// Announces ranges, which [`Reads::next`] then reads in this order. Without a ring that is when it is called; with
+    /// one, the ranges that follow are read meanwhile.
+    pub(crate) fn reads<R: Iterator<Item = Range<u64>>>(&self, ranges: R) -> Reads<'_, R> {
+        let take =
+            |ring: &Mutex<Option<ReadQueue>>| ring.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Reads {
+            source: self,
+            ranges,
+            ahead: VecDeque::new(),
+            ring: self.ring.as_ref().and_then(take),
+            free: Vec::new(),
+        }
     }
 
     /// Fills `into` with the bytes from `offset` on.
@@ -112,7 +157,7 @@ impl Source {
             }
         }
         self.file.read_exact_at(into, offset).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => self.changed("it became shorter"),
+            io::ErrorKind::UnexpectedEof => self.changed(SHORTER),
             _ => Error::Source { path: self.path.clone(), source },
         })
     }
@@ -132,7 +177,7 @@ impl Source {
                     _ => Err(self.changed("it has more bytes than its size says")),
                 }
             }
-            (now, then) if now.bytes < then.bytes => Err(self.changed("it became shorter")),
+            (now, then) if now.bytes < then.bytes => Err(self.changed(SHORTER)),
             (now, then) if now.bytes > then.bytes => Err(self.changed("it became longer")),
             (now, then) if now.modified != then.modified => Err(self.changed("it was written to")),
             _ => Err(self.changed("its name, links or permissions were changed")),
@@ -141,6 +186,41 @@ impl Source {
 
     fn changed(&self, how: &'static str) -> Error {
         Error::SourceChanged { path: self.path.clone(), how }
+    }
+}
+
+impl<R: Iterator<Item = Range<u64>>> Reads<'_, R> {
+    /// Fills `into` with the next range, whose length it has.
+    ///
+    /// # Errors
+    /// As [`Source::read`].
+    pub(crate) fn next(&mut self, into: &mut [u8]) -> Result<(), Error> {
+        let Some(ring) = &mut self.ring else {
+            let range = self.ranges.next().expect(ANNOUNCED);
+            debug_assert_eq!(range.end - range.start, into.len() as u64);
+            return self.source.read(range.start, into);
+        };
+        let mut bytes_ahead: u64 = self.ahead.iter().map(|range| range.end - range.start).sum();
+        while self.ahead.is_empty() || (self.ahead.len() < AHEAD_READS as usize && bytes_ahead < AHEAD_BYTES)
+        {
+            let Some(range) = self.ranges.next() else { break };
+            let bytes = range.end - range.start;
+            let mut buffer = self.free.pop().unwrap_or_default();
+            buffer.resize(usize::try_from(bytes).expect("a chunk is in memory"), 0);
+            ring.push(range.start, buffer);
+            bytes_ahead += bytes;
+            self.ahead.push_back(range);
+        }
+        let range = self.ahead.pop_front().expect(ANNOUNCED);
+        debug_assert_eq!(range.end - range.start, into.len() as u64);
+        let failed = |source| Error::Source { path: self.source.path.clone(), source };
+        let bytes = ring.pop().expect(ANNOUNCED).map_err(failed)?;
+        if bytes.len() < into.len() {
+            return Err(self.source.changed(SHORTER));
+        }
+        into.copy_from_slice(&bytes);
+        self.free.push(bytes);
+        Ok(())
     }
 }
 
@@ -178,6 +258,14 @@ fn copy_out(mapping: &memmap2::Mmap, offset: u64, into: &mut [u8]) -> nix::Resul
     copied
 }
 
+const SHORTER: &str = "it became shorter";
+const ANNOUNCED: &str = "only announced ranges are asked for";
+/// Reads under way at a time.
+const AHEAD_READS: u32 = 64;
+/// Bytes under way at a time, about, and so the memory of a reader with a ring. Part of what is set aside for everything
+/// that is no chunk buffer.
+const AHEAD_BYTES: u64 = 4 << 20;
+
 /// A huge page, the most that one fault maps.
 const MAPPED_AROUND: usize = 2 << 20;
 
@@ -200,14 +288,24 @@ mod tests {
     }
 
     #[test]
-    fn both_readers_give_the_same_bytes() {
+    fn all_readers_give_the_same_bytes() {
         let file = file(100_000);
-        for (io, reader) in [(IoMode::Auto, "pread"), (IoMode::Pread, "pread"), (IoMode::Mmap, "mmap")] {
+        let uring = if tanner_transports::ring::refusal().is_none() { "uring" } else { "pread" };
+        let rows = [
+            (IoMode::Auto, "pread"),
+            (IoMode::Pread, "pread"),
+            (IoMode::Mmap, "mmap"),
+            (IoMode::Uring, uring),
+        ];
+        for (io, reader) in rows {
             let source = Source::open(file.path(), io).unwrap();
             assert_eq!(source.reader(), reader);
-            for (offset, length) in [(0, 100_000), (1, 4097), (99_999, 1), (4096, 8192), (50_000, 0)] {
-                let mut into = vec![0; length];
-                source.read(offset, &mut into).unwrap();
+            let ranges =
+                [0..100_000, 1..4098, 99_999..100_000, 4096..12_288, 50_000..50_000, 99_990..100_000];
+            let mut reads = source.reads(ranges.clone().into_iter());
+            for range in ranges {
+                let (offset, mut into) = (range.start, vec![0; (range.end - range.start) as usize]);
+                reads.next(&mut into).unwrap();
                 assert!(
                     into.iter().enumerate().all(|(i, &byte)| byte == ((offset as usize + i) % 251) as u8)
                 );
@@ -219,13 +317,14 @@ mod tests {
     /// A mapped file that is truncated raises SIGBUS in whoever touches it; not here.
     #[test]
     fn a_file_that_shrinks_is_an_error_and_never_a_signal() {
-        for io in [IoMode::Pread, IoMode::Mmap] {
-            let file = file(1 << 20);
+        for io in [IoMode::Pread, IoMode::Mmap, IoMode::Uring] {
+            let file = file(16 << 20);
             let source = Source::open(file.path(), io).unwrap();
-            let mut into = vec![0; 1 << 19];
-            source.read(0, &mut into).unwrap();
+            let mut reads = source.reads((0..2).map(|half| half << 23..(half + 1) << 23));
+            let mut into = vec![0; 8 << 20];
+            reads.next(&mut into).unwrap();
             file.as_file().set_len(1000).unwrap();
-            let error = source.read(1 << 19, &mut into).unwrap_err();
+            let error = reads.next(&mut into).unwrap_err();
             assert!(matches!(error, Error::SourceChanged { how: "it became shorter", .. }), "{error}");
             assert_eq!(error.exit_code(), 7);
             assert!(matches!(source.check_unchanged(), Err(Error::SourceChanged { .. })));

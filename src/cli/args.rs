@@ -6,10 +6,14 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tanner_kernels::CodeChoice;
+use tanner_transports::DiskIo;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
+use super::key::KeyArgs;
 use super::plan::PlanArgs;
+use super::serve::ServeArgs;
+use super::store_cmd::StoreArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::source::IoMode;
 
@@ -35,6 +39,10 @@ pub(super) struct Cli {
     /// Time between two lines of progress
     #[arg(long, global = true, default_value = "10s", value_parser = parse_interval, env = "TANNER_PROGRESS_INTERVAL", value_name = "TIME")]
     pub(super) progress_interval: Duration,
+
+    /// How to read and write stores in directories: auto is the ring, io_uring, wherever it can be had
+    #[arg(long, global = true, value_enum, default_value_t, env = "TANNER_DISK_IO", value_name = "HOW")]
+    pub(super) disk_io: DiskIoMode,
 }
 
 #[derive(Subcommand, Debug)]
@@ -55,8 +63,23 @@ pub(super) enum Command {
     Repair(RepairArgs),
     /// Try what codes survive, and write down what came of it: the certificates that promises rest on
     Certify(CertifyArgs),
+    /// Keep blocks for other nodes, over TCP and QUIC
+    Serve(ServeArgs),
+    /// Make and show keys
+    Key(KeyArgs),
+    /// Give names to stores
+    Store(StoreArgs),
     /// Measure what this machine can do, and what tanner makes of it
     Bench(BenchArgs),
+    /// Print the version, and with --verbose what of this machine is used and why
+    Version(VersionArgs),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VersionArgs {
+    /// Also the SIMD level, and how disks and files are read and written
+    #[arg(short, long)]
+    pub(super) verbose: bool,
 }
 
 #[derive(Args, Debug)]
@@ -185,6 +208,28 @@ impl From<Code> for CodeChoice {
             Code::Shift => Self::Shift,
             Code::Coupled => Self::Coupled,
             Code::Rfc5170 => Self::Rfc5170,
+        }
+    }
+}
+
+/// How stores in directories are read and written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(super) enum DiskIoMode {
+    /// The ring, or positioned calls and a word why.
+    #[default]
+    Auto,
+    /// io_uring, or an error.
+    Ring,
+    /// Positioned calls on threads.
+    Positioned,
+}
+
+impl From<DiskIoMode> for DiskIo {
+    fn from(mode: DiskIoMode) -> Self {
+        match mode {
+            DiskIoMode::Auto => Self::Auto,
+            DiskIoMode::Ring => Self::Ring,
+            DiskIoMode::Positioned => Self::Positioned,
         }
     }
 }

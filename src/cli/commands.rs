@@ -9,7 +9,7 @@ use tanner_kernels::{Evidence, Profile};
 
 use super::args::{BackupArgs, FindArgs, LsArgs, ResourceArgs, RestoreArgs};
 use super::output::{Output, count, rate, size, time};
-use super::{Context, Outcome};
+use super::{Context, Outcome, version};
 use crate::backup::{Backup, BackupReport, Shape};
 use crate::error::Error;
 use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
@@ -18,6 +18,7 @@ use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::resources::Resources;
 use crate::scheduler::Even;
+use crate::source::IoMode;
 use crate::store::Store;
 use crate::verify::Health;
 
@@ -27,6 +28,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let resources = resources(&args.resources)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let count_stores = stores.len();
+    let disks = version::Disks::of(context, &stores);
     let backup = Backup {
         source: &args.file,
         io: args.io,
@@ -43,6 +45,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
 
     context.output.result(&manifest.id.to_string());
     describe_backup(context.output, &report, count_stores, seconds);
+    disks.say_fallback(context.output, args.io == IoMode::Uring && report.reader != "uring");
     let failed = report.failed.iter().map(|(store, error)| json!({ "store": store, "error": chain(error) }));
     let summary = json!({
         "id": manifest.id.to_string(),
@@ -63,6 +66,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "source_blake3": manifest.source_hash.to_string(),
         "encrypted": false,
         "reader": report.reader,
+        "disk_io": disks.in_use(),
         "simd": resources.level().name(),
         "failed_stores": failed.collect::<Vec<_>>(),
     });
@@ -106,6 +110,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
     let found = find(context, &args.id, &args.from).await?;
     let resources = resources(&args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
+    let disks = version::Disks::of(context, &found.stores);
     let report = crate::restore::restore(
         found,
         &args.output,
@@ -131,6 +136,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "  {} read and verified, {decoded}; the whole matches its hash",
         count(report.verified, "block")
     ));
+    disks.say_fallback(output, false);
     let summary = json!({
         "id": manifest.id.to_string(),
         "bytes": bytes,
@@ -140,6 +146,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "blocks_decoded": report.decoded,
         "blocks_damaged": blocks_of(&report.damages),
         "source_blake3": manifest.source_hash.to_string(),
+        "disk_io": disks.in_use(),
         "simd": resources.level().name(),
     });
     Ok(Outcome { code: 0, summary })

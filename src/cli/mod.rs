@@ -6,11 +6,17 @@ mod bench;
 mod bench_args;
 mod bench_words;
 mod certify;
+mod clock;
 mod commands;
+mod key;
+mod node;
 mod output;
 mod plan;
 mod repair;
+mod serve;
+mod store_cmd;
 mod ticker;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -21,9 +27,9 @@ use std::time::Instant;
 use clap::Parser;
 use clap::error::ErrorKind;
 use serde_json::{Value, json};
-use tanner_transports::Registry;
+use tanner_transports::{DiskIo, Registry};
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, DiskIoMode};
 use self::output::Output;
 use self::ticker::Ticker;
 use crate::error::Error;
@@ -33,7 +39,7 @@ use crate::resources::Stop;
 
 /// Runs the program with these arguments and the transports that tanner brings.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    run_with(args, Registry::lasting())
+    run_with(args, node::registry())
 }
 
 /// Runs the program with a registry of transports of your own.
@@ -66,6 +72,7 @@ struct Outcome {
 /// What every command is given.
 struct Context {
     registry: Registry,
+    disk_io: DiskIo,
     output: Output,
     progress: Arc<Progress>,
     stop: Stop,
@@ -78,10 +85,15 @@ impl Context {
     }
 }
 
-async fn execute(cli: Cli, registry: Registry) -> u8 {
+async fn execute(cli: Cli, mut registry: Registry) -> u8 {
     let output = Output { json: cli.json, quiet: cli.quiet };
-    let context =
-        Context { registry, output, progress: Arc::default(), stop: Stop::default(), began: Instant::now() };
+    let disk_io = cli.disk_io.into();
+    // Else the disks of a registry with an opener of its own for `file:` stay as they are.
+    if cli.disk_io != DiskIoMode::Auto {
+        registry.disk_io(disk_io);
+    }
+    let (progress, stop, began) = (Arc::default(), Stop::default(), Instant::now());
+    let context = Context { registry, disk_io, output, progress, stop, began };
     watch_signals(&context.stop);
     let ticker = Ticker::start(cli.progress, cli.progress_interval, output, &context.progress);
     let (name, result) = match cli.command {
@@ -93,7 +105,11 @@ async fn execute(cli: Cli, registry: Registry) -> u8 {
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
+        Command::Serve(args) => ("serve", serve::serve(&context, args).await),
+        Command::Key(args) => ("key", key::key(&context, &args)),
+        Command::Store(args) => ("store", store_cmd::store(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),
+        Command::Version(args) => ("version", version::version(&context, &args)),
     };
     drop(ticker);
     let outcome = result.unwrap_or_else(|error| failed(output, &error));

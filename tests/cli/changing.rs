@@ -16,20 +16,22 @@ fn a_source_that_shrinks_is_never_stored_and_never_a_signal_when_mapped() {
 
 #[test]
 fn a_source_that_shrinks_is_never_stored_when_read() {
-    changed("pread", &|file| file.set_len(BYTES / 2).unwrap()).err_says("shorter");
-    changed("pread", &|file| file.set_len(0).unwrap()).err_says("shorter");
+    for io in ["pread", "uring"] {
+        changed(io, &|file| file.set_len(BYTES / 2).unwrap()).err_says("shorter");
+        changed(io, &|file| file.set_len(0).unwrap()).err_says("shorter");
+    }
 }
 
 #[test]
 fn a_source_that_grows_is_never_stored() {
-    for io in ["mmap", "pread"] {
+    for io in ["mmap", "pread", "uring"] {
         changed(io, &|file| file.set_len(BYTES + 1).unwrap()).err_says("longer");
     }
 }
 
 #[test]
 fn a_source_that_is_overwritten_is_never_stored() {
-    for io in ["mmap", "pread"] {
+    for io in ["mmap", "pread", "uring"] {
         for at in [0, BYTES - 1] {
             changed(io, &|file| file.write_all_at(b"x", at).unwrap()).err_says("written to");
         }
@@ -39,7 +41,7 @@ fn a_source_that_is_overwritten_is_never_stored() {
 /// Shrunk and grown again, the length is what it was; the bytes are not.
 #[test]
 fn a_source_that_shrinks_and_grows_back_is_never_stored() {
-    for io in ["mmap", "pread"] {
+    for io in ["mmap", "pread", "uring"] {
         changed(io, &|file| {
             file.set_len(1).unwrap();
             file.set_len(BYTES).unwrap();

@@ -30,6 +30,22 @@ fn a_store_that_fails_costs_redundancy_and_not_the_backup() {
     stored.does_not_restore();
 }
 
+/// A stream that ends early and well, in the middle of whatever its reader puts together.
+#[test]
+fn a_store_that_cuts_every_answer_short_costs_its_blocks_and_not_the_restore() {
+    let place = Place::new();
+    let (bytes, stores) = (content(3_000_000, 1), place.stores(3));
+    let source = place.file("a.bin", &bytes);
+    let id = back_up(&source, "-k 4 -m 3", &stores).run().expect(0).out;
+    for seed in 0..5 {
+        let cut = format!("fault:seed={seed},truncate=1+{}", stores[0].display());
+        let output = place.output();
+        let run = tanner(&format!("restore {} --from {cut} -f -o", id.trim())).arg(&output);
+        run.words("--from").arg(&stores[1]).words("--from").arg(&stores[2]).run().expect(0);
+        assert!(fs::read(output).unwrap() == bytes, "{seed}");
+    }
+}
+
 #[test]
 fn the_promise_after_a_failure_is_one_that_is_kept() {
     let place = Place::new();

@@ -59,7 +59,7 @@ fn stores_that_cannot_be_meant_are_refused() {
     };
     refused(&[], "--to");
     refused(&["gopher://host/x"], "gopher");
-    refused(&["s3://bucket/x"], "s3");
+    refused(&["s4://bucket/x"], "s4");
     refused(&["file://elsewhere/x"], "file://elsewhere/x");
     refused(&["store0", "store0"], "twice");
     refused(&["store0", "store1", "./store0/"], "twice");

@@ -1,8 +1,8 @@
 //! Puts, gets, lists and deletes named objects in places that may fail.
 //!
 //! A backup is a set of objects, and where they live should matter to nothing but this crate. So there is one
-//! small trait, [`Transport`], whose documentation is a contract; [`Memory`] and [`Disk`] keep it, a
-//! [`Registry`] opens them from a URL, and anybody may plug in another from Rust. The module `conformance`
+//! small trait, [`Transport`], whose documentation is a contract; [`Memory`] and [`Disk`] keep it, [`Fault`] and
+//! [`Limit`] are put around any of them, a [`Registry`] opens them from a URL, and anybody may plug in another from Rust. The module `conformance`
 //! (feature `conformance`) turns the contract into named trials: a new transport starts by running them.
 //!
 //! ```
@@ -26,18 +26,33 @@
 pub mod conformance;
 mod disk;
 mod error;
+mod exec;
+mod fault;
+mod limit;
 mod memory;
 mod name;
+pub mod net;
 mod registry;
+pub mod ring;
+#[cfg(feature = "s3")]
+mod s3;
+pub mod server;
 mod transport;
+pub mod wire;
+mod wrapped;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
-pub use disk::Disk;
+pub use disk::{Disk, DiskIo};
 pub use error::{Result, Target, TransportError};
+pub use exec::Exec;
+pub use fault::{Fault, Faults};
+pub use limit::{Limit, Limiter, Limits, Timetable, TimetableError, WeekClock};
 pub use memory::Memory;
 pub use name::{NAME_BYTES_MAX, NameError, ObjectName};
 pub use registry::Registry;
+#[cfg(feature = "s3")]
+pub use s3::{Patience, S3, S3Keys};
 pub use transport::{
     ByteStream, Capabilities, NameStream, Nonce, ObjectMeta, PIECE_BYTES_MAX, Put, Transport,
 };

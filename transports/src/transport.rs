@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use blake3::Hash;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 
 use crate::{ObjectName, Result, Target, TransportError};
@@ -168,6 +169,18 @@ pub(crate) fn check_length(at: &Target, declared: Option<u64>, written: u64, end
         }
         _ => Ok(()),
     }
+}
+
+/// All bytes of a range. Memory grows with what comes, not with what was announced.
+pub(crate) async fn whole(mut pieces: ByteStream) -> Result<Bytes> {
+    let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
+    let Some(second) = pieces.try_next().await? else { return Ok(first) };
+    let mut bytes = BytesMut::from(&*first);
+    bytes.extend_from_slice(&second);
+    while let Some(piece) = pieces.try_next().await? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes.freeze())
 }
 
 /// What every call after the end of a put says.

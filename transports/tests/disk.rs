@@ -140,7 +140,10 @@ async fn foreign_files_in_a_store_are_left_alone_and_not_listed() {
         fs::create_dir(root.join(dir)).unwrap();
         fs::write(root.join(dir).join("0"), "x").unwrap();
     }
-    for file in ["README", "id/.hidden", "id/Upper", "id/a b"] {
+    let long = format!("id/{}", "a".repeat(200));
+    for file in
+        ["README", "id/.hidden", "id/Upper", "id/a b", "id/a\nb", "id/\u{202e}a", "id/..\\x", "id/c:x", &long]
+    {
         fs::write(root.join(file), "x").unwrap();
     }
     assert_eq!(list(&disk, "").await.unwrap(), ["id/0"]);

@@ -13,12 +13,25 @@
 //! ```
 //!
 //! The crate with the tests needs `tokio` with its macros. The expression may `await`, so that it can start a
-//! server. Trials that need what [`Capabilities`](crate::Capabilities) deny say so on stderr and pass.
+//! server. Trials that need what [`Capabilities`](crate::Capabilities) deny say so on stderr and pass, and so does the
+//! one that stores 5 GiB, unless `TANNER_CONFORMANCE_LARGE=1` is set. The example `conformance` runs the suite on
+//! stores that URLs name. What it says of those of this crate, of which two are wrappers:
+//!
+//! ```text
+//! cargo run --example conformance -p tanner-transports --features conformance -- memory=memory: disk=/tmp/suite \
+//!     'fault=fault:seed=7,delay=1ms,reorder=1ms,piece=4096+memory:{}' \
+//!     'limit=limit:rate=00:00,200MiB 12:00,300MiB,requests=1,inflight=10kB+memory:{}'
+//! ```
+//!
+#![doc = include_str!("results.md")]
 
+mod cancels;
 mod gets;
+mod many;
 mod names;
 mod puts;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -28,20 +41,37 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 
 #[allow(clippy::wildcard_imports, reason = "the list of trials names each of them")]
-use self::{gets::*, names::*, puts::*};
+use self::{cancels::*, gets::*, many::*, names::*, puts::*};
 use crate::{ObjectName, Result, Transport, TransportError};
 
 /// Opens one place, which was empty when the trial began. Each call opens it anew: nothing but the place itself
 /// may be shared between two of the transports.
 pub type Place = dyn Fn() -> Arc<dyn Transport> + Send + Sync;
 
+/// How a trial ended that did not panic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The transport keeps what the trial is about.
+    Passed,
+    /// The trial does not apply: the store has not this.
+    Skipped(&'static str),
+}
+
 /// Runs one trial.
 ///
 /// # Panics
 /// When the transport breaks the contract, or there is no such trial.
-pub async fn run(trial: &str, place: &Place) {
+pub async fn run(trial: &str, place: &Place) -> Verdict {
     let (_, run) = TRIALS.iter().find(|(name, _)| *name == trial).expect("the trial is one of trials()");
-    run(place).await;
+    let trial = async {
+        run(place).await;
+        VERDICT.with(Cell::get)
+    };
+    VERDICT.scope(Cell::new(Verdict::Passed), trial).await
+}
+
+tokio::task_local! {
+    static VERDICT: Cell<Verdict>;
 }
 
 /// The names of all trials, for a test harness other than [`conformance_tests`](crate::conformance_tests).
@@ -128,6 +158,21 @@ macro_rules! __each_trial {
             the_longest_names_are_kept
             names_without_a_prefix_are_kept
             a_store_says_the_same_of_itself_when_reopened
+            a_put_cancelled_at_any_await_leaves_nothing
+            a_commit_cancelled_at_any_await_is_all_or_nothing
+            a_read_cancelled_at_any_await_harms_nobody
+            a_delete_cancelled_at_any_await_can_be_repeated
+            blocks_written_in_step_do_not_wait_for_each_other
+            blocks_read_in_step_do_not_wait_for_each_other
+            a_delete_beside_reads_never_changes_what_they_read
+            what_one_opening_did_the_other_sees_at_once
+            random_ranges_come_back_exactly
+            stat_and_list_agree_after_every_change
+            a_list_of_ten_thousand_objects_is_complete_and_quick
+            five_gibibytes_come_back_exactly
+            no_hostile_name_is_a_name
+            names_that_mean_something_elsewhere_are_only_names
+            an_object_and_a_prefix_of_one_name_do_no_harm_to_each_other
         }
     };
 }
@@ -205,9 +250,10 @@ async fn names(store: &dyn Transport, prefix: &str) -> BTreeSet<String> {
 }
 
 /// Whether to skip a trial, which the runner is told.
-fn lacks(capability: bool, what: &str) -> bool {
+fn lacks(capability: bool, what: &'static str) -> bool {
     if !capability {
         eprintln!("skipped: this store has no {what}");
+        VERDICT.with(|verdict| verdict.set(Verdict::Skipped(what)));
     }
     !capability
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use super::{Place, assert_absent, assert_whole, lacks, name, names, pattern, stored};
-use crate::{NAME_BYTES_MAX, Transport, TransportError};
+use super::{Place, assert_absent, assert_whole, lacks, name, names, pattern, store, stored};
+use crate::{NAME_BYTES_MAX, ObjectName, Transport, TransportError};
 
 /// A store with an object for each name, if it can be listed.
 async fn listed(place: &Place, objects: &[&str]) -> Option<Arc<dyn Transport>> {
@@ -166,4 +166,113 @@ pub(super) async fn a_store_says_the_same_of_itself_when_reopened(place: &Place)
     let capabilities = first.capabilities();
     stored(&*first, &name("id/0"), &pattern(0, 1)).await;
     assert_eq!((first.capabilities(), second.capabilities()), (capabilities, capabilities));
+}
+
+/// What can be written in a list, a message or a request of a peer, and must not become a path.
+pub(super) async fn no_hostile_name_is_a_name(place: &Place) {
+    let long = ["a".repeat(NAME_BYTES_MAX + 1), "../".repeat(40) + "etc/passwd"];
+    let spellings = [
+        "",
+        "/",
+        "//",
+        "a//b",
+        "/a",
+        "a/",
+        "..",
+        ".",
+        "a/..",
+        "../a",
+        "a/../b",
+        "a/b/c",
+        "/etc/passwd",
+        ".tanner-stage/a",
+        "a/.b",
+        "A",
+        "id/É",
+        "a\\b",
+        "a\0",
+        "a\nb",
+        "a b",
+        "a%2fb",
+        "%2e%2e/a",
+        "a:b",
+        "c:\\a",
+        "a?b",
+        "a#b",
+        "a*",
+        "~",
+        "$HOME",
+        "`id`",
+        "a;b",
+        "a|b",
+        "\u{202e}a",
+        "\u{ff0e}\u{ff0e}/a",
+        "a\u{2215}b",
+        "-rf *",
+    ];
+    let transport = place();
+    stored(&*transport, &name("id/0"), &pattern(0, 3)).await;
+    for spelling in spellings.into_iter().chain(long.iter().map(String::as_str)) {
+        assert!(ObjectName::new(spelling).is_err(), "{spelling:?}");
+        // The only call that is given what is not a checked name; nothing but the empty prefix is all names.
+        if transport.capabilities().list && !spelling.is_empty() {
+            let result = transport.list(spelling).await.map(drop);
+            assert!(matches!(result, Err(TransportError::BadName { .. })), "{spelling:?}: {result:?}");
+        }
+    }
+    assert_whole(&*place(), &name("id/0"), &pattern(0, 3)).await;
+}
+
+/// To a shell, a disk of another system, a web server or the store's own book-keeping.
+pub(super) async fn names_that_mean_something_elsewhere_are_only_names(place: &Place) {
+    let all = [
+        "--help",
+        "-rf/-",
+        "nul",
+        "con/aux.txt",
+        "index.html",
+        "id/a..",
+        "lost_found/0",
+        "a.tmp",
+        "id/0.part",
+        "id/0.tmp",
+        "0x0/1e9",
+        "id/manifest.json",
+        "tanner-stage/0",
+        "uploads",
+        "id/0.meta",
+        "id/0.lock",
+    ];
+    let transport = place();
+    for (seed, object) in all.iter().enumerate() {
+        stored(&*transport, &name(object), &pattern(seed, 100 + seed)).await;
+    }
+    for (seed, object) in all.iter().enumerate() {
+        assert_whole(&*place(), &name(object), &pattern(seed, 100 + seed)).await;
+    }
+    if transport.capabilities().list {
+        assert_eq!(names(&*transport, "").await, set(&all));
+    }
+}
+
+/// The second of the two may be refused, at the put or at the commit. What must not be is that one damages the other.
+pub(super) async fn an_object_and_a_prefix_of_one_name_do_no_harm_to_each_other(place: &Place) {
+    let transport = place();
+    for (first, second) in [("a", "a/0"), ("b/0", "b")] {
+        stored(&*transport, &name(first), &pattern(1, 5000)).await;
+        let second = name(second);
+        match store(&*transport, &second, None, &[pattern(2, 6000)]).await {
+            Ok(()) => assert_whole(&*transport, &second, &pattern(2, 6000)).await,
+            // Its file system's word for it: something else is where the object should be.
+            Err(_) => assert!(transport.stat(&second).await.is_err(), "half of {second} is there"),
+        }
+        assert_whole(&*transport, &name(first), &pattern(1, 5000)).await;
+        transport.delete(&second).await.unwrap_or_default();
+        assert_whole(&*transport, &name(first), &pattern(1, 5000)).await;
+        transport.delete(&name(first)).await.expect("delete");
+        // Some servers keep a prefix for a while.
+        if store(&*transport, &second, None, &[pattern(3, 10)]).await.is_ok() {
+            assert_whole(&*transport, &second, &pattern(3, 10)).await;
+        }
+    }
 }

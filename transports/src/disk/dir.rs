@@ -23,11 +23,18 @@ impl Dir {
 
     /// Makes the root of a store and all above it, durably.
     pub(super) fn make_root(path: &Path) -> io::Result<()> {
-        let Some(parent) = path.parent().filter(|_| !path.is_dir()) else { return Ok(()) };
+        let Some(parent) = path.parent() else { return Ok(()) };
+        if path.is_dir() {
+            // Whoever made it may have failed to sync it, or not have come to it yet.
+            return match Self::open_root(parent).and_then(|parent| parent.sync()) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
+        }
         Self::make_root(parent)?;
         match fs::create_dir(path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-            made => made.and_then(|()| Self::open_root(parent)?.sync()),
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
+            _ => Self::open_root(parent)?.sync(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! Objects as files below a directory: `ROOT/PREFIX/PART`.
 //!
-//! All input and output is plain positioned calls on tokio's blocking threads, never on its workers. Nothing in
-//! the root is trusted: what is not a directory of regular files is never followed, listed or overwritten.
+//! What is in a file goes through the ring, or through positioned calls where there is none; all that concerns names is
+//! plain calls. Both run on threads that may block, never on tokio's workers. Nothing in the root is trusted: what is
+//! not a directory of regular files is never followed, listed or overwritten.
 
 mod dir;
+mod io;
 mod put;
 mod stage;
 mod url;
@@ -11,10 +13,9 @@ mod url;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,8 +24,11 @@ use rustix::fs::FileType;
 use tokio::task::spawn_blocking;
 
 use self::dir::Dir;
-use self::put::DiskPut;
+pub use self::io::DiskIo;
+use self::io::Io;
+use self::put::{DiskPut, Held};
 use self::stage::Stage;
+use crate::ring;
 use crate::transport::check_range;
 use crate::{
     ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result,
@@ -46,6 +50,8 @@ struct Inner {
     url: Arc<str>,
     /// Whether this `Disk` has made its root and swept it.
     ready: Mutex<bool>,
+    /// Empty until the first use has found out what there is.
+    io: OnceLock<Io>,
 }
 
 impl Disk {
@@ -63,7 +69,7 @@ impl Disk {
             .map_err(|error| TransportError::from_io(Target::store(root.to_string_lossy()), error))?;
         let root = one_spelling(&absolute);
         let url = url::from_path(&root).into();
-        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false) }) })
+        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false), io: OnceLock::new() }) })
     }
 
     /// The store of a `file:` URL.
@@ -72,6 +78,32 @@ impl Disk {
     /// `BadUrl` when it names no path of this machine.
     pub fn from_url(url: &str) -> Result<Self> {
         Self::open(url::to_path(url)?)
+    }
+
+    /// The same store, read and written in this way.
+    ///
+    /// # Errors
+    /// `Other` when this process cannot use the ring that is asked for.
+    pub fn with_io(self, io: DiskIo) -> Result<Self> {
+        let at = Target::store(self.inner.url.clone());
+        let refused = |why| TransportError::Other {
+            at,
+            source: std::io::Error::new(ErrorKind::Unsupported, format!("io_uring cannot be used: {why}")),
+        };
+        let io = match io {
+            DiskIo::Auto => OnceLock::new(),
+            DiskIo::Ring => Io::Ring(ring::shared().map_err(refused)?.clone()).into(),
+            DiskIo::Positioned => Io::Positioned.into(),
+        };
+        let (root, url) = (self.inner.root.clone(), self.inner.url.clone());
+        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false), io }) })
+    }
+
+    /// The same store, with a driver of the test's own.
+    #[cfg(test)]
+    pub(crate) fn with_driver(self, driver: ring::Driver) -> Self {
+        self.inner.io.set(Io::Ring(Arc::new(driver))).expect("nothing was read or written yet");
+        self
     }
 
     fn at(&self, name: &ObjectName) -> Target {
@@ -119,38 +151,37 @@ impl Transport for Disk {
             }
             let stage = Stage::new(root, length.unwrap_or(0));
             let stage = stage.map_err(|error| TransportError::from_io(at.clone(), error))?;
-            Ok(Box::new(DiskPut { name, at, length, stage: Some(stage) }) as Box<dyn Put>)
+            let (io, stage) = (inner.io().clone(), Some(Held::new(stage)));
+            Ok(Box::new(DiskPut { io, name, at, length, stage }) as Box<dyn Put>)
         })
         .await
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
-        let (file, length) = blocking(&at, move || inner.object(&name)).await?;
+        let (io, file, length) = blocking(&at, move || inner.object(&name)).await?;
         check_range(&at, &range, length)?;
-        let file = Arc::new(file);
         let pieces = stream::try_unfold(range.start, move |offset| {
-            let (file, at, range) = (file.clone(), at.clone(), range.clone());
+            let (io, file, at, range) = (io.clone(), file.clone(), at.clone(), range.clone());
             async move {
                 if offset == range.end {
                     return Ok(None);
                 }
                 let end = range.end.min(offset + PIECE_BYTES);
-                let piece = blocking(&at.clone(), move || read(&at, &file, &range, offset..end)).await?;
-                Ok(Some((piece, end)))
+                let piece = offset..end;
+                let mut read = io.read(&at, &file, std::slice::from_ref(&piece)).await?;
+                Ok(Some((whole(&at, &range, &piece, read.remove(0))?, end)))
             }
         });
         Ok(pieces.boxed())
     }
 
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let (inner, at, name, ranges) = (self.inner.clone(), self.at(name), name.clone(), ranges.to_vec());
-        blocking(&at.clone(), move || {
-            let (file, length) = inner.object(&name)?;
-            ranges.iter().try_for_each(|range| check_range(&at, range, length))?;
-            ranges.iter().map(|range| read(&at, &file, range, range.clone())).collect()
-        })
-        .await
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        let (io, file, length) = blocking(&at, move || inner.object(&name)).await?;
+        ranges.iter().try_for_each(|range| check_range(&at, range, length))?;
+        let read = io.read(&at, &file, ranges).await?;
+        ranges.iter().zip(read).map(|(range, bytes)| whole(&at, range, range, bytes)).collect()
     }
 
     async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
@@ -237,10 +268,17 @@ impl Inner {
         self.root()
     }
 
-    /// An object opened to read, and its length in bytes.
-    fn object(&self, name: &ObjectName) -> Result<(File, u64)> {
+    /// An object opened to read, how to read it, and its length in bytes.
+    fn object(&self, name: &ObjectName) -> Result<(Io, Arc<File>, u64)> {
         let opened = self.root()?.descend(name.prefix()).and_then(|dir| dir.file(name.part()));
-        opened.map_err(|error| TransportError::from_io(Target::object(self.url.clone(), name), error))
+        let (file, length) =
+            opened.map_err(|error| TransportError::from_io(Target::object(self.url.clone(), name), error))?;
+        Ok((self.io().clone(), Arc::new(file), length))
+    }
+
+    /// The first call may start a thread.
+    fn io(&self) -> &Io {
+        self.io.get_or_init(|| ring::shared().map_or(Io::Positioned, |driver| Io::Ring(driver.clone())))
     }
 
     fn store_error(&self, error: std::io::Error) -> TransportError {
@@ -260,26 +298,14 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Reads one piece of a range, whole.
-fn read(at: &Target, file: &File, range: &Range<u64>, piece: Range<u64>) -> Result<Bytes> {
-    let failed = |error| TransportError::from_io(at.clone(), error);
-    let length =
-        usize::try_from(piece.end - piece.start).map_err(|error| failed(std::io::Error::other(error)))?;
-    let mut bytes = vec![0; length];
-    let mut filled = 0;
-    while filled < length {
-        let offset = piece.start + filled as u64;
-        match file.read_at(&mut bytes[filled..], offset) {
-            Ok(0) => {
-                let (wanted, got) = (range.end - range.start, offset - range.start);
-                return Err(TransportError::Truncated { at: at.clone(), wanted, got });
-            }
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(failed(error)),
-        }
+/// Makes sure that one piece of a range was not cut short.
+fn whole(at: &Target, range: &Range<u64>, piece: &Range<u64>, bytes: Bytes) -> Result<Bytes> {
+    let end = piece.start + bytes.len() as u64;
+    if end == piece.end {
+        return Ok(bytes);
     }
-    Ok(bytes.into())
+    let (wanted, got) = (range.end - range.start, end - range.start);
+    Err(TransportError::Truncated { at: at.clone(), wanted, got })
 }
 
 /// The names below one prefix. A directory that is not there, or no more, has none.

@@ -1,10 +1,13 @@
-//! The life of one put: every call takes the staged file to a blocking thread and back, or ends the put there.
+//! The life of one put: every call takes the staged file with it and gives it back, or ends the put.
+
+use std::ops::{Deref, DerefMut};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::blocking;
+use super::io::Io;
 use super::stage::Stage;
 use crate::transport::{check_length, over};
 use crate::{ObjectName, Put, Result, Target, TransportError};
@@ -12,47 +15,97 @@ use crate::{ObjectName, Put, Result, Target, TransportError};
 /// An object that is being staged.
 #[derive(Debug)]
 pub(super) struct DiskPut {
+    pub(super) io: Io,
     pub(super) name: ObjectName,
     pub(super) at: Target,
     pub(super) length: Option<u64>,
     /// `None` once the put is over: a call takes it, and gives it back only if it succeeds.
-    pub(super) stage: Option<Stage>,
+    pub(super) stage: Option<Held>,
 }
 
 #[async_trait]
 impl Put for DiskPut {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
-        let mut stage = self.stage.take().ok_or_else(|| over(&self.at))?;
-        let (at, length) = (self.at.clone(), self.length);
-        let work = move || {
-            check_length(&at, length, stage.written.saturating_add(bytes.len() as u64), false)?;
-            stage.write(&bytes).map_err(|error| TransportError::from_io(at, error))?;
-            Ok(stage)
+        let mut stage = self.take()?;
+        let written = stage.written.saturating_add(bytes.len() as u64);
+        let done = match check_length(&self.at, self.length, written, false) {
+            Ok(()) => self.io.write_all_at(&self.at, &stage.file, bytes, stage.written).await,
+            refused => refused,
         };
-        self.stage = Some(blocking(&self.at, work).await?);
+        stage.written = written;
+        self.stage = Some(self.unless_over(stage, done).await?);
         Ok(())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
-        let stage = self.stage.take().ok_or_else(|| over(&self.at))?;
-        let (at, length, name) = (self.at.clone(), self.length, self.name.clone());
-        let work = move || {
-            check_length(&at, length, stage.written, true)?;
-            stage.publish(&name).map_err(|error| TransportError::from_io(at, error))
+        let stage = self.take()?;
+        let durable = match check_length(&self.at, self.length, stage.written, true) {
+            // A failed fsync is final: the kernel may have dropped the bytes and would call a second one a success.
+            Ok(()) => self.io.sync(&self.at, &stage.file).await,
+            refused => refused,
         };
-        blocking(&self.at, work).await
+        let stage = self.unless_over(stage, durable).await?.release();
+        let (at, name) = (self.at.clone(), self.name.clone());
+        let publish = move || stage.publish(&name).map_err(|error| TransportError::from_io(at, error));
+        blocking(&self.at, publish).await
     }
 
     async fn abandon(mut self: Box<Self>) -> Result<()> {
-        let Some(stage) = self.stage.take() else { return Ok(()) };
+        let Some(stage) = self.stage.take().map(Held::release) else { return Ok(()) };
         let at = self.at.clone();
         blocking(&self.at, move || stage.discard().map_err(|error| TransportError::from_io(at, error))).await
     }
 }
 
-impl Drop for DiskPut {
+impl DiskPut {
+    fn take(&mut self) -> Result<Held> {
+        self.stage.take().ok_or_else(|| over(&self.at))
+    }
+
+    /// Gives the stage back, or removes it because of an error.
+    async fn unless_over(&self, stage: Held, done: Result<()>) -> Result<Held> {
+        let Err(error) = done else { return Ok(stage) };
+        let stage = stage.release();
+        let remove = move || {
+            drop(stage);
+            Ok(())
+        };
+        blocking(&self.at, remove).await?;
+        Err(error)
+    }
+}
+
+/// A stage in the hands of a future: if that is dropped, the file is removed where it may block.
+#[derive(Debug)]
+pub(super) struct Held(Option<Stage>);
+
+impl Held {
+    pub(super) fn new(stage: Stage) -> Self {
+        Self(Some(stage))
+    }
+
+    fn release(mut self) -> Stage {
+        self.0.take().expect(HELD)
+    }
+}
+
+impl Deref for Held {
+    type Target = Stage;
+
+    fn deref(&self) -> &Stage {
+        self.0.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Held {
+    fn deref_mut(&mut self) -> &mut Stage {
+        self.0.as_mut().expect(HELD)
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        let Some(stage) = self.stage.take() else { return };
+        let Some(stage) = self.0.take() else { return };
         // A runtime that is shutting down drops the closure, and so the stage, without running it.
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(|| drop(stage))),
@@ -60,3 +113,5 @@ impl Drop for DiskPut {
         }
     }
 }
+
+const HELD: &str = "it is there until it is released or dropped";

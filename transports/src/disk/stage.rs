@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, FileType, FlockOperation};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ pub(super) struct Stage {
     dir: Dir,
     /// Its name in `dir`; `None` once it is published or removed.
     name: Option<String>,
-    file: File,
+    pub(super) file: Arc<File>,
     /// Bytes written.
     pub(super) written: u64,
 }
@@ -31,24 +32,15 @@ impl Stage {
     pub(super) fn new(root: Dir, reserve: u64) -> io::Result<Self> {
         let dir = root.open_or_make(STAGE_DIR)?;
         let (name, file) = create(&dir)?;
-        let stage = Self { root, dir, name: Some(name), file, written: 0 };
+        let stage = Self { root, dir, name: Some(name), file: Arc::new(file), written: 0 };
         if reserve > 0 {
             allocate(&stage.file, reserve)?;
         }
         Ok(stage)
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.written)?;
-        self.written += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Makes the file durable, then an object, then its name durable.
-    ///
-    /// A failed fsync is final: the kernel may have dropped the bytes and would call a second one a success.
+    /// Makes the file, which is durable by now, an object, then its name durable.
     pub(super) fn publish(mut self, object: &ObjectName) -> io::Result<()> {
-        self.file.sync_all()?;
         let dir = self.rename(object)?;
         // The directory may have been made by a racing put which has not synced it yet, so always both.
         let synced = dir.sync().and_then(|()| self.root.sync());

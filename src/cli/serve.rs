@@ -1,0 +1,163 @@
+//! `tanner serve`: keeps blocks for others.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use sd_notify::NotifyState;
+use serde::Deserialize;
+use serde_json::json;
+use tanner_transports::Disk;
+use tanner_transports::net::{Identity, Pin};
+use tanner_transports::server::{Area, Client, Clients, Limits, Server};
+
+use super::node::{check_store_name, config_error, key_file, parse};
+use super::{Context, Outcome};
+use crate::error::Error;
+use crate::resources::Stop;
+
+#[derive(Args, Debug)]
+pub(super) struct ServeArgs {
+    /// Where to listen: tcp://ADDRESS:PORT or quic://ADDRESS:PORT; repeat for more
+    #[arg(long, required = true, value_name = "URL")]
+    listen: Vec<String>,
+
+    /// The directory to keep the blocks in
+    #[arg(long, value_name = "DIR")]
+    root: PathBuf,
+
+    /// Bytes of blocks in the root, and in the directory of each client that has no quota of its own
+    #[arg(long, value_name = "SIZE")]
+    quota: Option<ByteSize>,
+
+    /// Let the node with this pin in; these nodes share the root. Repeat for more
+    #[arg(long, required_unless_present = "clients", value_name = "PIN")]
+    allow: Vec<Pin>,
+
+    /// A file that says who else may come in: [client.NAME] with pin, and optionally directory, quota, append_only
+    #[arg(long, value_name = "FILE")]
+    clients: Option<PathBuf>,
+
+    /// The file with this node's key; the default is that of `tanner key node`
+    #[arg(long, value_name = "FILE")]
+    node_key: Option<PathBuf>,
+}
+
+pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<Outcome, Error> {
+    let identity = Arc::new(Identity::load(&key_file(args.node_key.as_deref()))?);
+    let limits = Limits::default();
+    let clients = clients(&args, &limits)?;
+    let listening = Server::bind(&args.listen, identity, clients, limits).await;
+    let server = listening.map_err(|source| Error::NetListen { address: args.listen.join(", "), source })?;
+    let (urls, pin) = (server.urls(), server.pin().to_string());
+    urls.iter().for_each(|url| context.output.result(url));
+    context.output.message("listening", json!({ "pin": pin, "urls": urls }));
+    // Without a service manager there is nobody to tell.
+    let _ = sd_notify::notify(&[NotifyState::Ready]);
+    server.run(until_requested(&context.stop)).await;
+    Ok(Outcome { code: 0, summary: json!({ "pin": pin }) })
+}
+
+async fn until_requested(stop: &Stop) {
+    while !stop.is_requested() {
+        tokio::time::sleep(STOP_PAUSE).await;
+    }
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
+}
+
+fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
+    let mut clients = Clients::default();
+    let quota = args.quota.map(|quota| quota.0);
+    let root = area(&args.root, quota)?;
+    for pin in &args.allow {
+        clients.allow(*pin, Client::new(root.clone(), limits));
+    }
+    let Some(file) = &args.clients else { return Ok(clients) };
+    let mut pins = BTreeSet::new();
+    let mut areas: HashMap<String, (Option<u64>, Arc<Area>)> = HashMap::new();
+    for (name, client) in read_clients(file)?.client {
+        let directory = client.directory.unwrap_or(name);
+        check_store_name(&directory)?;
+        let quota = client.quota.map(|quota| quota.0).or(quota);
+        let (agreed, area) = match areas.get(&directory) {
+            Some(area) => area.clone(),
+            None => {
+                // No object has a name with a dot in front: what the root's clients put cannot get in here.
+                let area = (quota, area(&args.root.join(CLIENTS_DIRECTORY).join(&directory), quota)?);
+                areas.entry(directory.clone()).or_insert(area).clone()
+            }
+        };
+        if agreed != quota {
+            let what = format!("clients that share the directory {directory:?} have different quotas");
+            return Err(config_error(file, std::io::Error::other(what)));
+        }
+        if args.allow.contains(&client.pin.0) || !pins.insert(client.pin.0.to_string()) {
+            let what = format!("the pin {} stands for two clients", client.pin.0);
+            return Err(config_error(file, std::io::Error::other(what)));
+        }
+        let known = Client::new(area, limits);
+        clients.allow(client.pin.0, if client.append_only { known.append_only() } else { known });
+    }
+    Ok(clients)
+}
+
+/// A directory for clients. It is made now, so that to whoever has put nothing yet it is empty and not missing.
+fn area(directory: &Path, quota: Option<u64>) -> Result<Arc<Area>, Error> {
+    let failed = |source| Error::Output { path: directory.to_owned(), source };
+    std::fs::create_dir_all(directory).map_err(failed)?;
+    Ok(Arc::new(Area::new(Arc::new(Disk::open(directory)?), quota)))
+}
+
+fn read_clients(file: &Path) -> Result<ClientsFile, Error> {
+    let text = std::fs::read_to_string(file).map_err(|error| config_error(file, error))?;
+    parse(file, &text)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientsFile {
+    #[serde(default)]
+    client: BTreeMap<String, ClientEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClientEntry {
+    pin: PinText,
+    directory: Option<String>,
+    quota: Option<Size>,
+    #[serde(default)]
+    append_only: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct PinText(Pin);
+
+impl TryFrom<String> for PinText {
+    type Error = tanner_transports::net::IdentityError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse().map(Self)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Size(u64);
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse::<ByteSize>().map(|size| Self(size.0))
+    }
+}
+
+/// Where clients have directories of their own, below the root.
+const CLIENTS_DIRECTORY: &str = ".clients";
+/// How soon a signal is noticed.
+const STOP_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,91 @@
+//! `tanner store`: names for stores, so that nobody types a pin twice.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use tanner_transports::TransportError;
+use tanner_transports::net::{Identity, Patience, shown_pin};
+
+use super::node::{NamedStore, Stores, check_store_name, key_file};
+use super::{Context, Outcome};
+use crate::error::Error;
+
+#[derive(Args, Debug)]
+pub(super) struct StoreArgs {
+    #[command(subcommand)]
+    what: StoreCommand,
+}
+
+#[derive(Subcommand, Debug)]
+enum StoreCommand {
+    /// Reach a store, and remember it: from then on store:NAME is its URL
+    Add {
+        /// The name
+        name: String,
+        /// A directory, or a URL such as tcp://host:7000#PIN; without the pin, prints the one that the server shows
+        url: String,
+    },
+    /// List the stores that have a name
+    Ls,
+    /// Forget a name; the store itself stays as it is
+    Rm {
+        /// The name
+        name: String,
+    },
+}
+
+pub(super) async fn store(context: &Context, args: StoreArgs) -> Result<Outcome, Error> {
+    match args.what {
+        StoreCommand::Add { name, url } => add(context, &name, &url).await,
+        StoreCommand::Ls => list(context),
+        StoreCommand::Rm { name } => remove(context, &name),
+    }
+}
+
+async fn add(context: &Context, name: &str, url: &str) -> Result<Outcome, Error> {
+    check_store_name(name)?;
+    let mut stores = Stores::read()?;
+    if stores.store.contains_key(name) {
+        return Err(Error::StoreNamed { name: name.to_owned() });
+    }
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
+    if matches!(scheme.as_str(), "tcp" | "quic") && !url.contains('#') {
+        let identity = Arc::new(Identity::load(&key_file(None))?);
+        let pin = shown_pin(url, &identity, Patience::default()).await?.to_string();
+        return Err(Error::Unpinned {
+            name: name.to_owned(),
+            url: url.trim_end_matches('/').to_owned(),
+            pin,
+        });
+    }
+    let transport = context.registry.open(url)?;
+    match transport.list("").await {
+        // A store that nobody has put anything into is a store all the same.
+        Ok(_) | Err(TransportError::Missing { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let url = transport.url().to_owned();
+    context.output.say(&format!("store:{name} is {url}"));
+    let summary = json!({ "name": name, "url": url });
+    stores.store.insert(name.to_owned(), NamedStore { url });
+    stores.write()?;
+    Ok(Outcome { code: 0, summary })
+}
+
+fn list(context: &Context) -> Result<Outcome, Error> {
+    let stores = Stores::read()?;
+    for (name, store) in &stores.store {
+        context.output.result(&format!("{name:<16} {}", store.url));
+        context.output.message("store", json!({ "name": name, "url": store.url }));
+    }
+    Ok(Outcome { code: 0, summary: json!({ "stores": stores.store.len() }) })
+}
+
+fn remove(context: &Context, name: &str) -> Result<Outcome, Error> {
+    let mut stores = Stores::read()?;
+    let removed = stores.store.remove(name).ok_or_else(|| Error::NoSuchStore { name: name.to_owned() })?;
+    stores.write()?;
+    context.output.say(&format!("forgot {name}, which was {}", removed.url));
+    Ok(Outcome { code: 0, summary: json!({ "name": name, "url": removed.url }) })
+}

@@ -1,0 +1,178 @@
+//! One request and its answers, on a lane that is used again only when it is known what comes next on it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+
+use super::lane::{Lane, broke_off, violation};
+use super::lease::Lease;
+use super::remote::Inner;
+use crate::transport::over;
+use crate::wire::{Answer, Kind, Request, WireError};
+use crate::{Result, Target, TransportError};
+
+/// A request that was sent. Dropping it closes its lane.
+pub(super) struct Call {
+    inner: Arc<Inner>,
+    /// What it is about.
+    pub(super) at: Target,
+    /// `None` once nothing more is to be said.
+    lease: Option<Lease>,
+    /// Time that the server's being at work has taken.
+    at_work: Duration,
+    /// Whether an error leaves the lane as it was.
+    ends_on_error: bool,
+    /// Whether the server answered with an error.
+    refused: bool,
+}
+
+impl Call {
+    /// Sends a request and waits for the first answer.
+    pub(super) async fn begin(inner: &Arc<Inner>, at: Target, request: &Request) -> Result<(Self, Answer)> {
+        loop {
+            let lease = inner.lease(&at).await?;
+            let reused = lease.reused;
+            let (inner, at) = (inner.clone(), at.clone());
+            let lease = Some(lease);
+            let mut call =
+                Self { inner, at, lease, at_work: Duration::ZERO, ends_on_error: false, refused: false };
+            let answer = match call.send(request).await {
+                Ok(()) => call.answer().await,
+                Err(error) => Err(error),
+            };
+            match answer {
+                // The server closed it while it lay idle. There are only so many of those, then one is new.
+                Err(TransportError::Unreachable { .. }) if reused && !call.refused => {}
+                answer => return answer.map(|answer| (call, answer)),
+            }
+        }
+    }
+
+    /// As [`begin`](Self::begin), for a request that is first answered with OK.
+    pub(super) async fn begin_ok(inner: &Arc<Inner>, at: Target, request: &Request) -> Result<Self> {
+        match Self::begin(inner, at, request).await? {
+            (call, Answer::Ok) => Ok(call),
+            (call, answer) => Err(call.out_of_place(&answer, "OK")),
+        }
+    }
+
+    pub(super) async fn send(&mut self, request: &Request) -> Result<()> {
+        let lane = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane;
+        let sent = lane.writer.send(|out| request.encode(out)).await;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.last_words(error).await),
+        }
+    }
+
+    /// Sends bytes of a put. An error that the server sends meanwhile is not left for the commit.
+    pub(super) async fn send_data(&mut self, bytes: Bytes) -> Result<()> {
+        let Lane { reader, writer } = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane;
+        let said = tokio::select! {
+            biased;
+            said = reader.unasked() => said,
+            sent = writer.data(bytes) => match sent {
+                Ok(()) => return Ok(()),
+                Err(error) => return Err(self.last_words(error).await),
+            },
+        };
+        match self.decode(said) {
+            Ok(answer) => Err(self.out_of_place(&answer, "silence")),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The next answer.
+    pub(super) async fn answer(&mut self) -> Result<Answer> {
+        let mut began = Instant::now();
+        loop {
+            let reader = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane.reader;
+            let said = reader.frame().await;
+            match self.decode(said)? {
+                Answer::Wait => {
+                    self.at_work += began.elapsed();
+                    began = Instant::now();
+                    let most = self.inner.patience.answer;
+                    if self.at_work > most {
+                        let words =
+                            format!("the server said for {} s that it is at work", most.as_secs_f64());
+                        return Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, words)));
+                    }
+                    if let Some(lease) = &mut self.lease {
+                        lease.lane.reader.forgive();
+                    }
+                }
+                answer => {
+                    self.at_work = Duration::ZERO;
+                    return Ok(answer);
+                }
+            }
+        }
+    }
+
+    /// From here on an error may mean that the server reads no further.
+    pub(super) fn ends_on_error(&mut self) {
+        self.ends_on_error = true;
+    }
+
+    /// All was said: the lane may be used again.
+    pub(super) fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+    }
+
+    /// An answer that does not belong to the request.
+    pub(super) fn out_of_place(&self, answer: &Answer, wanted: &'static str) -> TransportError {
+        self.failed(violation(WireError::OutOfPlace { kind: answer.kind(), wanted }))
+    }
+
+    /// What the server sent is not what was asked for.
+    pub(super) fn broken(&self, what: &str) -> TransportError {
+        self.failed(io::Error::new(io::ErrorKind::InvalidData, format!("the server sent {what}")))
+    }
+
+    fn failed(&self, error: io::Error) -> TransportError {
+        self.inner.failed(&self.at, error)
+    }
+
+    /// An answer, or why there is none; the lane is kept only if the server said why in good order.
+    fn decode(&mut self, said: io::Result<Option<(Kind, Bytes)>>) -> Result<Answer> {
+        let answer = said.and_then(|frame| {
+            let (kind, payload) = frame.ok_or_else(broke_off)?;
+            Answer::decode(kind, payload).map_err(violation)
+        });
+        match answer {
+            Ok(Answer::Error(refusal)) => {
+                self.refused = true;
+                if !self.ends_on_error {
+                    self.end();
+                }
+                self.lease = None;
+                Err(refusal.into_error(&self.at))
+            }
+            Ok(answer) => Ok(answer),
+            Err(error) => {
+                self.lease = None;
+                Err(self.failed(error))
+            }
+        }
+    }
+
+    /// A server that closes a lane has often said why, and that is worth more than the closing.
+    async fn last_words(&mut self, error: io::Error) -> TransportError {
+        let Some(mut lease) = self.lease.take() else { return over(&self.at) };
+        let said = timeout(LAST_WORDS_TIME, lease.lane.reader.unasked()).await;
+        match said {
+            Ok(said @ Ok(Some(_))) => self.decode(said).err().unwrap_or_else(|| self.failed(error)),
+            Ok(Err(why)) => self.failed(why),
+            _ => self.failed(error),
+        }
+    }
+}
+
+/// For an error that was sent before the lane broke.
+const LAST_WORDS_TIME: Duration = Duration::from_secs(1);

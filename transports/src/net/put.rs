@@ -1,0 +1,67 @@
+//! A put on its way to a block server.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::call::Call;
+use crate::transport::{check_length, over};
+use crate::wire::{Answer, Request};
+use crate::{Put, Result, Target};
+
+pub(super) struct RemotePut {
+    at: Target,
+    length: Option<u64>,
+    written: u64,
+    /// `None` once the put is over: a call takes it, and gives it back only if it succeeds.
+    call: Option<Call>,
+}
+
+impl RemotePut {
+    pub(super) fn new(mut call: Call, length: Option<u64>) -> Self {
+        call.ends_on_error();
+        Self { at: call.at.clone(), length, written: 0, call: Some(call) }
+    }
+}
+
+#[async_trait]
+impl Put for RemotePut {
+    async fn write(&mut self, mut bytes: Bytes) -> Result<()> {
+        let mut call = self.call.take().ok_or_else(|| over(&self.at))?;
+        self.written = self.written.saturating_add(bytes.len() as u64);
+        check_length(&self.at, self.length, self.written, false)?;
+        while !bytes.is_empty() {
+            call.send_data(bytes.split_to(bytes.len().min(PIECE_BYTES))).await?;
+        }
+        self.call = Some(call);
+        Ok(())
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<()> {
+        let mut call = self.call.take().ok_or_else(|| over(&self.at))?;
+        check_length(&self.at, self.length, self.written, true)?;
+        call.send(&Request::Commit).await?;
+        match call.answer().await? {
+            Answer::Ok => {
+                call.end();
+                Ok(())
+            }
+            answer => Err(call.out_of_place(&answer, "OK")),
+        }
+    }
+
+    async fn abandon(mut self: Box<Self>) -> Result<()> {
+        let Some(mut call) = self.call.take() else { return Ok(()) };
+        call.send(&Request::Abandon).await?;
+        match call.answer().await? {
+            Answer::Ok => {
+                call.end();
+                Ok(())
+            }
+            answer => Err(call.out_of_place(&answer, "OK")),
+        }
+    }
+}
+
+/// Bytes of a frame of data: large enough to hide its header, small enough for a server to hold many.
+const PIECE_BYTES: usize = 256 * 1024;
+const _: () = assert!(PIECE_BYTES <= crate::wire::DATA_BYTES_MAX);

@@ -1,0 +1,85 @@
+//! Connections over TCP: each is a lane.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::accept::{Done, Handshakes};
+use super::lane::{Service, turn_away};
+use super::{Shared, Stopped, until_stopped};
+use crate::net::{Lane, peer_pin, speaks_alpn};
+
+pub(super) async fn accept(
+    listener: TcpListener,
+    tls: Arc<rustls::ServerConfig>,
+    shared: Arc<Shared>,
+    mut stopped: Stopped,
+) {
+    let tls = TlsAcceptor::from(tls);
+    let mut connections = JoinSet::new();
+    let mut handshakes = Handshakes::new(shared.limits.handshakes);
+    loop {
+        tokio::select! {
+            () = until_stopped(&mut stopped) => break,
+            // One that panicked ended there, and nothing else did.
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => {
+                    let done = Done::default();
+                    let task = connection(socket, tls.clone(), shared.clone(), stopped.clone(), done.clone());
+                    handshakes.add(done, connections.spawn(task));
+                }
+                // Out of descriptors, perhaps: some connection will end.
+                Err(_) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, stopped: Stopped, done: Done) {
+    let _ = socket.set_nodelay(true);
+    let handshake = timeout(shared.limits.handshake_time, tls.accept(socket).into_fallible());
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err((_, socket))) => return linger(socket).await,
+        Err(_) => return,
+    };
+    let session = stream.get_ref().1;
+    let client = peer_pin(session.peer_certificates()).and_then(|pin| shared.clients.get(pin));
+    let spoken = speaks_alpn(session.alpn_protocol());
+    let Some(client) = client.filter(|_| spoken) else { return };
+    done.set();
+
+    let (from, to) = split(stream);
+    let lane = Lane::new(from, to, shared.limits.pace());
+    let permits = (client.tcp.clone().try_acquire_owned(), shared.tcp.clone().try_acquire_owned());
+    let (Ok(_own), Ok(_all)) = permits else {
+        return turn_away(lane, &client, "this client has too many connections, or all clients together")
+            .await;
+    };
+    let greeted = Arc::new(AtomicBool::new(false));
+    Service { shared, client, greeted, lanes: 1, lane }.run(stopped).await;
+}
+
+/// Reads on for a moment, so that what was said last is not lost to a reset.
+async fn linger(mut socket: TcpStream) {
+    let _ = socket.shutdown().await;
+    let drain = async {
+        let mut bytes = [0; 1024];
+        while matches!(socket.read(&mut bytes).await, Ok(1..)) {}
+    };
+    let _ = timeout(LINGER_TIME, drain).await;
+}
+
+/// For a client to read why it was turned away.
+pub(super) const LINGER_TIME: Duration = Duration::from_secs(1);
+/// Between two tries to accept when the system has no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,64 @@
+//! Servers on loopback for tests: real TLS, real disks, a directory of their own.
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+pub(crate) mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tanner_transports::net::{Identity, Patience, Remote};
+use tanner_transports::server::{Area, Client, Clients, Limits, Server};
+use tanner_transports::{Disk, Transport};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// A server that runs until it is dropped, and one client that it knows.
+pub(crate) struct Served {
+    pub(crate) place: TempDir,
+    pub(crate) client: Arc<Identity>,
+    pub(crate) urls: Vec<String>,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    pub(crate) async fn new(schemes: &[&str]) -> Self {
+        Self::with(schemes, Limits::default(), None, false).await
+    }
+
+    pub(crate) async fn with(
+        schemes: &[&str],
+        limits: Limits,
+        quota: Option<u64>,
+        append_only: bool,
+    ) -> Self {
+        let place = tempfile::tempdir().expect("a temporary directory");
+        let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path().join("store")).expect("a path"));
+        let (own, client) = (Arc::new(Identity::generate()), Arc::new(Identity::generate()));
+        let known = Client::new(Arc::new(Area::new(store, quota)), &limits);
+        let known = if append_only { known.append_only() } else { known };
+        let mut clients = Clients::default();
+        clients.allow(client.pin(), known);
+        let listen: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://127.0.0.1:0")).collect();
+        let server = Server::bind(&listen, own, clients, limits).await.expect("loopback can be listened on");
+        let urls = server.urls();
+        let task = tokio::spawn(server.run(std::future::pending()));
+        Self { place, client, urls, task }
+    }
+
+    /// The store, as its client opens it.
+    pub(crate) fn open(&self) -> Remote {
+        Remote::open(&self.urls[0], &self.client, patience()).expect("a URL")
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Short, so that a test of what never comes is over soon.
+pub(crate) fn patience() -> Patience {
+    let second = Duration::from_secs(1);
+    Patience { connect: 5 * second, stall: 5 * second, ..Patience::default() }
+}

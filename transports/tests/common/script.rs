@@ -1,0 +1,243 @@
+//! A block server that does what a script says, over real TLS and QUIC.
+#![allow(dead_code, reason = "each test file uses some of it")]
+#![allow(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use tanner_transports::net::{Identity, Pin};
+use tanner_transports::wire::{Answer, Header, Kind, VERSION, Welcome};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// What the server does once it has read a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// Sends these bytes.
+    Send(Vec<u8>),
+    /// Sends these bytes one at a time, again and again.
+    Drip(Vec<u8>),
+    /// Sends these bytes again and again, as fast as they are taken.
+    Endless(Vec<u8>),
+    /// Reads one more frame.
+    Read,
+    /// Does nothing for so many milliseconds.
+    Pause(u64),
+    /// Says nothing more, and keeps the lane.
+    Stall,
+    /// Closes the lane.
+    Close,
+}
+
+/// What the server does, from the greeting on.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    pub(crate) hello: Vec<Step>,
+    /// For the first request, the second, and so on from the start.
+    pub(crate) requests: Vec<Vec<Step>>,
+}
+
+impl Script {
+    pub(crate) fn answering(steps: Vec<Step>) -> Self {
+        Self { hello: vec![Step::Send(frame(&welcome()))], requests: vec![steps] }
+    }
+}
+
+pub(crate) fn welcome() -> Answer {
+    Answer::Welcome(Welcome {
+        version: VERSION,
+        durable: true,
+        complete: true,
+        append_only: false,
+        lanes: 100,
+        object_bytes_max: None,
+    })
+}
+
+pub(crate) fn frame(answer: &Answer) -> Vec<u8> {
+    let mut out = BytesMut::new();
+    answer.encode(&mut out);
+    out.to_vec()
+}
+
+/// Starts the server; its URL.
+pub(crate) async fn play(scheme: &str, script: Script) -> String {
+    let (identity, config) = tls();
+    let (script, requests) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
+    let pin = identity.pin();
+    if scheme == "tcp" {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("tcp://{}#{pin}", listener.local_addr().unwrap());
+        let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (tls, script, requests) = (tls.clone(), script.clone(), requests.clone());
+                tokio::spawn(async move {
+                    let Ok(stream) = tls.accept(socket).await else { return };
+                    let (from, to) = tokio::io::split(stream);
+                    lane(from, to, script, requests).await;
+                });
+            }
+        });
+        return url;
+    }
+    let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(config).unwrap();
+    let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("quic://{}#{pin}", endpoint.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Some(incoming) = endpoint.accept().await {
+            let (script, requests) = (script.clone(), requests.clone());
+            tokio::spawn(async move {
+                let Ok(connection) = incoming.await else { return };
+                while let Ok((to, from)) = connection.accept_bi().await {
+                    tokio::spawn(lane(from, to, script.clone(), requests.clone()));
+                }
+            });
+        }
+    });
+    url
+}
+
+async fn lane(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    script: Arc<Script>,
+    requests: Arc<AtomicUsize>,
+) {
+    while let Some(kind) = read_frame(&mut from).await {
+        let steps = if kind == Kind::Hello {
+            &script.hello
+        } else {
+            let number = requests.fetch_add(1, Ordering::Relaxed);
+            &script.requests[number % script.requests.len()]
+        };
+        for step in steps {
+            if perform(step, &mut from, &mut to).await.is_none() {
+                let _ = to.shutdown().await;
+                return;
+            }
+        }
+    }
+}
+
+/// `None` when the lane is to be closed, or was.
+async fn perform(
+    step: &Step,
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Option<()> {
+    match step {
+        Step::Send(bytes) => {
+            to.write_all(bytes).await.ok()?;
+            to.flush().await.ok()
+        }
+        Step::Drip(bytes) => {
+            for byte in bytes.iter().cycle() {
+                to.write_all(&[*byte]).await.ok()?;
+                to.flush().await.ok()?;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            None
+        }
+        Step::Endless(bytes) => loop {
+            to.write_all(bytes).await.ok()?;
+        },
+        Step::Read => read_frame(from).await.map(drop),
+        Step::Pause(ms) => {
+            tokio::time::sleep(Duration::from_millis(*ms)).await;
+            Some(())
+        }
+        Step::Stall => std::future::pending().await,
+        Step::Close => None,
+    }
+}
+
+pub(crate) async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Kind> {
+    let mut header = [0; Header::BYTES];
+    from.read_exact(&mut header).await.ok()?;
+    let header = Header::decode(header).unwrap();
+    let mut payload = vec![0; header.length];
+    from.read_exact(&mut payload).await.ok()?;
+    Some(header.kind)
+}
+
+/// A key, and a server's side of TLS with it that lets everybody in.
+pub(crate) fn tls() -> (Identity, rustls::ServerConfig) {
+    let (identity, chain, key) = parts();
+    let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(Arc::new(Anybody))
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    (identity, config)
+}
+
+/// An identity, and what it is made of.
+pub(crate) fn parts() -> (Identity, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("node.pem");
+    let identity = Identity::generate();
+    identity.save(&path).unwrap();
+    let pem = std::fs::read(&path).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(&pem).unwrap()];
+    (identity, chain, PrivateKeyDer::from_pem_slice(&pem).unwrap())
+}
+
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+pub(crate) fn with_pin(url: &str, pin: Pin) -> String {
+    format!("{}#{pin}", url.split_once('#').unwrap().0)
+}
+
+#[derive(Debug)]
+struct Anybody;
+
+impl ClientCertVerifier for Anybody {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+pub(crate) const ALPN: &[u8] = b"tanner/1";
