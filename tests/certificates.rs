@@ -85,7 +85,9 @@ fn shapes_that_people_use_are_certified() {
         let guarantee = Guarantee::of(&Profile::for_source(k, m, 1 << 36).unwrap());
         guarantee.level(guarantee.threshold).unwrap().clone()
     };
-    for (k, m) in [(16, 16), (20, 20), (25, 25), (29, 51), (50, 25), (50, 50), (100, 20), (100, 30), (100, 100)] {
+    for (k, m) in
+        [(16, 16), (20, 20), (25, 25), (29, 51), (50, 25), (50, 50), (100, 20), (100, 30), (100, 100)]
+    {
         assert_eq!(evidence(k, m), Evidence::Bounded, "{k}+{m}");
         let level = level(k, m);
         assert!(level.failed == 0 && level.worst_stratum < 3e-3 && level.by_lot < 3e-3, "{k}+{m}: {level:?}");
