@@ -273,6 +273,15 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
     } else if trial.failed > 0 {
         return Err("losses failed and none is named".to_owned());
     }
+    if let Some(minors) =
+        Minors::new(&code).filter(|_| trial.method == Method::Minors && trial.tried <= MINORS_MAX)
+    {
+        // So few are computed again, all of them.
+        let again = all_minors(&code, &minors, &Stop::default()).map_err(|error| error.to_string())?;
+        if (again.tried, again.failed) != (trial.tried, trial.failed) {
+            return Err(format!("{} of {} failed when all were computed again", again.failed, again.tried));
+        }
+    }
     let mut draw = Draw(seed);
     let kinds: Vec<Losses> = match trial.method {
         Method::Climb => return Ok(()),
@@ -384,6 +393,8 @@ pub(crate) fn is_prime(n: u64) -> bool {
 /// Kinds of losses with no more than this many are tried as a whole.
 pub const ALL_MAX: u64 = 4_000_000;
 const SAMPLES_MAX_UNPROMISED: u64 = 1000;
+/// Minors that take less than a tenth of a second.
+const MINORS_MAX: u64 = 2_000_000;
 /// Random losses between two lines written down.
 const PIECE: u64 = 1 << 20;
 /// Losses that a thread takes at a time.

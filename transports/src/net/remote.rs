@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use quinn::ConnectionError;
+use quinn::{ConnectionError, ReadError, WriteError};
 use rustls::AlertDescription;
 use tokio::time::timeout;
 
@@ -171,6 +171,9 @@ impl Inner {
             Err(error) => error,
         };
         match error.kind() {
+            io::ErrorKind::NotConnected if fell_silent(&error) => {
+                TransportError::Slow { at: at.clone(), source: error }
+            }
             io::ErrorKind::UnexpectedEof | io::ErrorKind::NotConnected => {
                 TransportError::Unreachable { at: store(), source: error }
             }
@@ -188,6 +191,18 @@ fn is_denied(error: &io::Error) -> bool {
     }
     let denied = quinn::TransportErrorCode::crypto(AlertDescription::AccessDenied.into());
     matches!(inner.downcast_ref(), Some(ConnectionError::ConnectionClosed(close)) if close.error_code == denied)
+}
+
+/// Whether a QUIC connection ended because nothing came any more.
+fn fell_silent(error: &io::Error) -> bool {
+    let Some(inner) = error.get_ref() else { return false };
+    let lost = match (inner.downcast_ref(), inner.downcast_ref()) {
+        (Some(ReadError::ConnectionLost(lost)), _) | (_, Some(WriteError::ConnectionLost(lost))) => {
+            Some(lost)
+        }
+        _ => inner.downcast_ref(),
+    };
+    matches!(lost, Some(ConnectionError::TimedOut))
 }
 
 #[async_trait]
