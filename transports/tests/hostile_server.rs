@@ -55,7 +55,7 @@ async fn ask(store: &Remote, what: Ask) -> Result<usize> {
 
 fn patience() -> Patience {
     let ms = Duration::from_millis;
-    Patience { connect: ms(2000), stall: ms(400), stall_bytes: 1000, answer: ms(800) }
+    Patience { connect: ms(4000), stall: ms(1200), stall_bytes: 1000, answer: ms(1500) }
 }
 
 fn word(result: &Result<usize>) -> String {
@@ -87,6 +87,7 @@ fn behaviours() -> Vec<(&'static str, Ask, Vec<Step>, &'static str)> {
         Send(out.to_vec())
     };
     let tiny = [frame(&Answer::Data(vec![9].into()))].concat();
+    let crumb = [frame(&Answer::Wait), frame(&Answer::Data(vec![9].into()))].concat();
     let hostile_name = [&[Kind::Names as u8, 10, 0, 0, 0, 9][..], b"../../etc"].concat();
     let many: Vec<String> = (0..5000).map(|i| format!("id/{i}")).collect();
     let many = names(&many.iter().map(String::as_str).collect::<Vec<_>>());
@@ -139,6 +140,7 @@ fn behaviours() -> Vec<(&'static str, Ask, Vec<Step>, &'static str)> {
         ("an error of 64 KiB of text", Ask::Get, vec![raw(&[0x88, 0, 0, 1, 0])], "Corrupt"),
         ("an error that steers a terminal", Ask::Stat, vec![refuse(escape())], "Refused"),
         ("always at work", Ask::Stat, vec![Drip(frame(&Answer::Wait))], "Slow"),
+        ("crumbs between being at work", Ask::Large, vec![ok(), Drip(crumb)], "Slow"),
         ("a flood of being at work", Ask::Stat, vec![Endless(frame(&Answer::Wait))], "Slow"),
         ("a length of no number of bytes", Ask::Stat, vec![raw(&[0x85, 3, 0, 0, 0, 1, 2, 3])], "Corrupt"),
         ("a proof of no length", Ask::Prove, vec![raw(&[0x84, 0, 0, 0, 0])], "Corrupt"),

@@ -21,8 +21,10 @@ pub(super) struct Call {
     pub(super) at: Target,
     /// `None` once nothing more is to be said.
     lease: Option<Lease>,
-    /// Time that the server's being at work has taken.
+    /// Time that the server's being at work has taken since it last moved something.
     at_work: Duration,
+    /// Bytes of answers in that time.
+    moved: usize,
     /// Whether an error leaves the lane as it was.
     ends_on_error: bool,
     /// Whether the server answered with an error.
@@ -37,8 +39,15 @@ impl Call {
             let reused = lease.reused;
             let (inner, at) = (inner.clone(), at.clone());
             let lease = Some(lease);
-            let mut call =
-                Self { inner, at, lease, at_work: Duration::ZERO, ends_on_error: false, refused: false };
+            let mut call = Self {
+                inner,
+                at,
+                lease,
+                at_work: Duration::ZERO,
+                moved: 0,
+                ends_on_error: false,
+                refused: false,
+            };
             let answer = match call.send(request).await {
                 Ok(()) => call.answer().await,
                 Err(error) => Err(error),
@@ -91,6 +100,7 @@ impl Call {
         loop {
             let reader = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane.reader;
             let said = reader.frame().await;
+            let bytes = said.as_ref().ok().and_then(Option::as_ref).map_or(0, |(_, payload)| payload.len());
             match self.decode(said)? {
                 Answer::Wait => {
                     self.at_work += began.elapsed();
@@ -106,7 +116,11 @@ impl Call {
                     }
                 }
                 answer => {
-                    self.at_work = Duration::ZERO;
+                    // Crumbs between saying so are no progress either.
+                    self.moved += bytes;
+                    if self.moved >= self.inner.patience.stall_bytes {
+                        (self.at_work, self.moved) = (Duration::ZERO, 0);
+                    }
                     return Ok(answer);
                 }
             }
