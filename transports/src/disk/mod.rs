@@ -9,6 +9,7 @@ mod io;
 mod put;
 mod stage;
 mod url;
+mod writeback;
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -28,6 +29,7 @@ pub use self::io::DiskIo;
 use self::io::Io;
 use self::put::{DiskPut, Held};
 use self::stage::Stage;
+use self::writeback::Writeback;
 use crate::ring;
 use crate::transport::check_range;
 use crate::{
@@ -152,7 +154,8 @@ impl Transport for Disk {
             let stage = Stage::new(root, length.unwrap_or(0));
             let stage = stage.map_err(|error| TransportError::from_io(at.clone(), error))?;
             let (io, stage) = (inner.io().clone(), Some(Held::new(stage)));
-            Ok(Box::new(DiskPut { io, name, at, length, stage }) as Box<dyn Put>)
+            let writeback = Writeback::default();
+            Ok(Box::new(DiskPut { io, name, at, length, stage, writeback }) as Box<dyn Put>)
         })
         .await
     }

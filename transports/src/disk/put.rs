@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 use super::blocking;
 use super::io::Io;
 use super::stage::Stage;
+use super::writeback::Writeback;
 use crate::transport::{check_length, over};
 use crate::{ObjectName, Put, Result, Target, TransportError};
 
@@ -21,6 +22,7 @@ pub(super) struct DiskPut {
     pub(super) length: Option<u64>,
     /// `None` once the put is over: a call takes it, and gives it back only if it succeeds.
     pub(super) stage: Option<Held>,
+    pub(super) writeback: Writeback,
 }
 
 #[async_trait]
@@ -33,7 +35,9 @@ impl Put for DiskPut {
             refused => refused,
         };
         stage.written = written;
-        self.stage = Some(self.unless_over(stage, done).await?);
+        let stage = self.unless_over(stage, done).await?;
+        self.writeback.advance(&stage.file, written);
+        self.stage = Some(stage);
         Ok(())
     }
 

@@ -27,12 +27,12 @@ impl Transport for Sink {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // For a measurement of what is in front of it.
+            // Nothing of it is true: what is measured is what is in front of it, which asks for all of this.
             durable: true,
-            exclusive_create: false,
-            ranges: false,
+            exclusive_create: true,
+            ranges: true,
             list: true,
-            prove: false,
+            prove: true,
             range_gap_bytes: 0,
             object_bytes_max: None,
         }
