@@ -78,6 +78,8 @@ pub struct BackupReport {
     pub failed: Vec<(String, TransportError)>,
     /// Which reader was used for the source.
     pub reader: &'static str,
+    /// Why it is not the one that was asked for, if so.
+    pub reader_refusal: Option<String>,
 }
 
 impl BackupReport {
@@ -121,7 +123,8 @@ impl Backup<'_> {
 
         let mut outcome = Outcome::new(&self.stores, places);
         let (sinks, writers) = self.open_blocks(&geometry, &mut outcome).await;
-        let (name, modified, reader) = (source.name(), source.modified(), source.reader());
+        let (name, modified) = (source.name(), source.modified());
+        let reader = (source.reader(), source.refusal().map(str::to_owned));
         let pass = {
             let (codec, resources) = (Arc::clone(&codec), Arc::clone(resources));
             let (stop, progress) = (stop.clone(), Arc::clone(progress));
@@ -195,7 +198,7 @@ impl Backup<'_> {
         codec: &Codec,
         manifest: Manifest,
         mut outcome: Outcome<'_>,
-        reader: &'static str,
+        (reader, reader_refusal): (&'static str, Option<String>),
     ) -> Result<BackupReport, Error> {
         let profile = manifest.geometry.profile();
         if codec.recoverable(&outcome.live).is_some() {
@@ -230,6 +233,7 @@ impl Backup<'_> {
             blocks_survivable,
             failed,
             reader,
+            reader_refusal,
         })
     }
 }

@@ -18,7 +18,6 @@ use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::resources::Resources;
 use crate::scheduler::Even;
-use crate::source::IoMode;
 use crate::store::Store;
 use crate::verify::Health;
 
@@ -45,7 +44,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
 
     context.output.result(&manifest.id.to_string());
     describe_backup(context.output, &report, count_stores, seconds);
-    disks.say_fallback(context.output, args.io == IoMode::Uring && report.reader != "uring");
+    disks.say_fallback(context.output, report.reader_refusal.as_deref());
     let failed = report.failed.iter().map(|(store, error)| json!({ "store": store, "error": chain(error) }));
     let summary = json!({
         "id": manifest.id.to_string(),
@@ -136,7 +135,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "  {} read and verified, {decoded}; the whole matches its hash",
         count(report.verified, "block")
     ));
-    disks.say_fallback(output, false);
+    disks.say_fallback(output, None);
     let summary = json!({
         "id": manifest.id.to_string(),
         "bytes": bytes,
