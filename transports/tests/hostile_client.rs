@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
 use tanner_transports::net::{Identity, Remote, shown_pin};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 use tanner_transports::wire::{Request, VERSION};
@@ -22,7 +20,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use self::common::script::{ALPN, Script, parts, play, provider, read_frame, with_pin};
+use self::common::script::{Script, play, read_frame, with_pin};
+use self::common::tls::{ALPN, TLS13, client_tls, parts, provider, server_tls};
 use self::common::{Served, patience};
 
 fn name(name: &str) -> ObjectName {
@@ -44,25 +43,6 @@ async fn works(store: &dyn Transport, object: &str) {
 fn words(error: &TransportError) -> String {
     let source = std::error::Error::source(error).map(|source| format!(": {source}"));
     format!("{error}{}", source.unwrap_or_default())
-}
-
-/// A client's side of TLS that checks nothing of the server.
-fn config(
-    versions: &[&'static SupportedProtocolVersion],
-    alpn: &[&[u8]],
-    certificate: Option<CertifiedKey>,
-) -> ClientConfig {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions)
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything));
-    let mut config = match certificate {
-        Some(key) => config.with_client_cert_resolver(Arc::new(Always(Arc::new(key)))),
-        None => config.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    config
 }
 
 fn address(url: &str) -> &str {
@@ -103,8 +83,6 @@ async fn known(limits: Limits) -> (tempfile::TempDir, String, Identity, impl Fn(
     (place, url, client, certified)
 }
 
-const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_holder_of_a_known_key_who_speaks_the_protocol_is_answered() {
     let (_place, url, _client, key) = known(Limits::default()).await;
@@ -112,16 +90,19 @@ async fn only_the_holder_of_a_known_key_who_speaks_the_protocol_is_answered() {
         let (_, chain, key) = parts();
         CertifiedKey::from_der(chain, key, &provider()).unwrap()
     };
-    assert!(is_answered(&url, config(TLS13, &[ALPN], Some(key()))).await, "the good one");
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], None)).await, "no certificate");
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], Some(stranger()))).await, "a key that is not known");
-    assert!(!is_answered(&url, config(TLS13, &[], Some(key()))).await, "no protocol");
-    assert!(!is_answered(&url, config(TLS13, &[b"h2"], Some(key()))).await, "another protocol");
+    assert!(is_answered(&url, client_tls(TLS13, &[ALPN], Some(key()))).await, "the good one");
+    assert!(!is_answered(&url, client_tls(TLS13, &[ALPN], None)).await, "no certificate");
+    assert!(
+        !is_answered(&url, client_tls(TLS13, &[ALPN], Some(stranger()))).await,
+        "a key that is not known"
+    );
+    assert!(!is_answered(&url, client_tls(TLS13, &[], Some(key()))).await, "no protocol");
+    assert!(!is_answered(&url, client_tls(TLS13, &[b"h2"], Some(key()))).await, "another protocol");
     let old = &[&rustls::version::TLS12];
-    assert!(!is_answered(&url, config(old, &[ALPN], Some(key()))).await, "TLS 1.2");
+    assert!(!is_answered(&url, client_tls(old, &[ALPN], Some(key()))).await, "TLS 1.2");
     // A certificate is public; what counts is the key.
     let stolen = CertifiedKey { cert: key().cert, ..stranger() };
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], Some(stolen))).await, "a copied certificate");
+    assert!(!is_answered(&url, client_tls(TLS13, &[ALPN], Some(stolen))).await, "a copied certificate");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -141,7 +122,7 @@ async fn a_server_that_does_not_prove_its_key_is_not_spoken_to() {
         assert_eq!(shown_pin(unpinned, &served.client, patience()).await.unwrap().to_string(), right);
     }
     // The certificate of the right server, from somebody without its key.
-    let (identity, mut config) = common::script::tls();
+    let (identity, mut config) = server_tls();
     let (_, _, other) = parts();
     let other = provider().key_provider.load_private_key(other).unwrap();
     let (_, chain, _) = parts();
@@ -245,7 +226,7 @@ async fn whoever_drips_idles_or_does_not_read_is_cut_and_a_good_client_goes_on()
     let store = Remote::open(&url, &client, patience()).unwrap();
     put(&store, "id/large", 64 << 20).await.unwrap();
     let greeted = async || {
-        let mut stream = connect(&url, config(TLS13, &[ALPN], Some(key()))).await.unwrap();
+        let mut stream = connect(&url, client_tls(TLS13, &[ALPN], Some(key()))).await.unwrap();
         stream.write_all(&encoded(&Request::Hello { version: VERSION })).await.unwrap();
         read_frame(&mut stream).await.expect("a welcome");
         stream
@@ -296,7 +277,7 @@ async fn a_client_that_dies_at_any_frame_border_leaves_nothing_that_looks_whole(
     put(&store, "good/0", 1000).await.unwrap();
     for alive in 0..frames.len() {
         for part in [0, 3] {
-            let mut stream = connect(&url, config(TLS13, &[ALPN], Some(key()))).await.unwrap();
+            let mut stream = connect(&url, client_tls(TLS13, &[ALPN], Some(key()))).await.unwrap();
             for frame in &frames[..alive] {
                 stream.write_all(&encoded(frame)).await.unwrap();
             }
@@ -366,7 +347,7 @@ async fn a_stopping_server_finishes_the_put_that_is_under_way() {
 /// A server that only speaks TLS 1.2, or another protocol, is not a block server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_the_protocol_is_not_spoken_to() {
-    let (identity, mut config) = common::script::tls();
+    let (identity, mut config) = server_tls();
     config.alpn_protocols.clear();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("tcp://{}#{}", listener.local_addr().unwrap(), identity.pin());
@@ -388,61 +369,10 @@ async fn a_server_without_the_protocol_is_not_spoken_to() {
 }
 
 #[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Always {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-#[derive(Debug)]
 struct Fixed(Arc<CertifiedKey>);
 
 impl rustls::server::ResolvesServerCert for Fixed {
     fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         Some(self.0.clone())
-    }
-}
-
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -111,12 +111,11 @@ impl Area {
 
     async fn count(&self) -> Result<()> {
         let mut used = 0_u64;
-        let names = match self.store.list("").await {
+        let mut names = match self.store.list("").await {
             Ok(names) => names,
             Err(TransportError::Missing { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let mut names = names;
         while let Some(name) = names.try_next().await? {
             match self.store.stat(&name).await {
                 Ok(meta) => used = used.saturating_add(meta.length),

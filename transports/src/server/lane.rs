@@ -30,6 +30,12 @@ pub(super) struct Service {
     pub(super) lane: Lane,
 }
 
+/// Bytes in flight, until it is dropped.
+pub(super) struct Room {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
+}
+
 /// What becomes of a lane after a request.
 pub(super) enum Next {
     /// It carries the next one.
@@ -271,31 +277,21 @@ impl Service {
     }
 
     /// Memory for bytes on their way, the client's own first: it waits for itself before it waits for others.
-    pub(super) async fn room(
-        &mut self,
-        bytes: usize,
-    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
-        let own = self.client.inflight.clone().acquire_many_owned(bytes).await;
-        let all = self.shared.inflight.clone().acquire_many_owned(bytes).await;
-        Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
+    pub(super) fn room(&self, bytes: usize) -> impl Future<Output = io::Result<Room>> + use<> {
+        let (own, all) = (self.client.inflight.clone(), self.shared.inflight.clone());
+        async move {
+            let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
+            let own = own.acquire_many_owned(bytes).await.map_err(io::Error::other)?;
+            let all = all.acquire_many_owned(bytes).await.map_err(io::Error::other)?;
+            Ok(Room { _own: own, _all: all })
+        }
     }
 
     /// As [`room`](Self::room), for answers: other lanes may keep it for as long as nobody reads from them, so the
     /// client is told that it is waited for.
-    async fn room_at_work(
-        &mut self,
-        bytes: usize,
-    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
-        let (own, all) = (self.client.inflight.clone(), self.shared.inflight.clone());
-        let (own, all) = self
-            .at_work(async {
-                let own = own.acquire_many_owned(bytes).await;
-                (own, all.acquire_many_owned(bytes).await)
-            })
-            .await?;
-        Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
+    async fn room_at_work(&mut self, bytes: usize) -> io::Result<Room> {
+        let room = self.room(bytes);
+        self.at_work(room).await?
     }
 
     async fn end(mut self) {

@@ -11,7 +11,7 @@ use quinn::{Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarIn
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::accept::{Done, Handshakes};
+use super::accept::{self, Done, Handshakes};
 use super::lane::{Service, turn_away};
 use super::limits::{
     QUIC_INCOMING_BYTES, QUIC_INCOMING_MAX, QUIC_RECEIVE_BYTES, QUIC_RETRY_HANDSHAKES, QUIC_SEND_BYTES,
@@ -46,29 +46,19 @@ pub(super) fn endpoint(
     Endpoint::server(config, address)
 }
 
-pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>, mut stopped: Stopped) {
-    let mut connections = JoinSet::new();
-    let mut handshakes = Handshakes::new(shared.limits.handshakes);
-    loop {
-        tokio::select! {
-            () = until_stopped(&mut stopped) => break,
-            Some(_) = connections.join_next() => {}
-            incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else { break };
-                if incoming.may_retry()
-                    && !incoming.remote_address_validated()
-                    && handshakes.count() >= QUIC_RETRY_HANDSHAKES
-                {
-                    // Costs the server nothing, and whoever forged the address never answers.
-                    let _ = incoming.retry();
-                    continue;
-                }
-                let done = Done::default();
-                let task = connection(incoming, shared.clone(), stopped.clone(), done.clone());
-                handshakes.add(done, connections.spawn(task));
-            }
+pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>, stopped: Stopped) {
+    let let_in = |incoming: Incoming, handshakes: &mut Handshakes| {
+        let known = incoming.remote_address_validated() || !incoming.may_retry();
+        if known || handshakes.count() < QUIC_RETRY_HANDSHAKES {
+            return Some(incoming);
         }
-    }
+        // Costs the server nothing, and whoever forged the address never answers.
+        let _ = incoming.retry();
+        None
+    };
+    let most = shared.limits.handshakes;
+    let serve = |incoming, done| connection(incoming, shared.clone(), stopped.clone(), done);
+    let mut connections = accept::accept(most, stopped.clone(), || endpoint.accept(), let_in, serve).await;
     endpoint.set_server_config(None);
     while connections.join_next().await.is_some() {}
     endpoint.close(CLOSED, b"the server stops");

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 
 pub(crate) mod script;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
