@@ -18,7 +18,7 @@ pub(super) struct RemotePut {
 
 impl RemotePut {
     pub(super) fn new(mut call: Call, length: Option<u64>) -> Self {
-        call.ends_on_error();
+        call.within_put();
         Self { at: call.at.clone(), length, written: 0, call: Some(call) }
     }
 }

@@ -48,7 +48,7 @@ pub(super) struct Handshakes {
     under_way: VecDeque<(Done, AbortHandle)>,
 }
 
-/// Set when a handshake came to its end.
+/// Set when a handshake has led to a connection that is served.
 #[derive(Clone, Default)]
 pub(super) struct Done(Arc<AtomicBool>);
 

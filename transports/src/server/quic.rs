@@ -70,10 +70,11 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
     let Ok(Ok(connection)) = timeout(shared.limits.handshake_time, connecting).await else { return };
     let client = pin_of_peer(&connection).and_then(|pin| shared.clients.get(pin));
     let Some(client) = client.filter(|_| speaks(&connection)) else { return };
-    done.set();
 
     let permits = (client.quic.clone().try_acquire_owned(), shared.quic.clone().try_acquire_owned());
     let (Ok(_own), Ok(_all)) = permits else { return refuse(&connection, &client, &shared).await };
+    // Not before: whoever is turned away is bounded as a handshake.
+    done.set();
     let greeted = Arc::new(AtomicBool::new(false));
     let mut lanes = JoinSet::new();
     loop {
@@ -91,8 +92,9 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
             }
         }
     }
+    // Also when the client is gone: a commit is not left half-way.
+    while lanes.join_next().await.is_some() {}
     if connection.close_reason().is_none() {
-        while lanes.join_next().await.is_some() {}
         // Closing throws away what is not confirmed yet.
         let _ = timeout(CLOSE_TIME, connection.closed()).await;
         connection.close(CLOSED, b"nothing was asked");

@@ -50,7 +50,6 @@ async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, st
     let client = peer_pin(session.peer_certificates()).and_then(|pin| shared.clients.get(pin));
     let spoken = speaks_alpn(session.alpn_protocol());
     let Some(client) = client.filter(|_| spoken) else { return };
-    done.set();
 
     let (from, to) = split(stream);
     let lane = Lane::new(from, to, shared.limits.pace());
@@ -59,6 +58,8 @@ async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, st
         return turn_away(lane, &client, "this client has too many connections, or all clients together")
             .await;
     };
+    // Whoever is turned away counts as a handshake to the end: there is no permit that would bound them.
+    done.set();
     let greeted = Arc::new(AtomicBool::new(false));
     Service { shared, client, greeted, lanes: 1, lane }.run(stopped).await;
 }

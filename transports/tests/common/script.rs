@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -67,11 +68,16 @@ pub(crate) fn frame(answer: &Answer) -> Vec<u8> {
 /// Starts the server; its URL.
 pub(crate) async fn play(scheme: &str, script: Script) -> String {
     let (identity, config) = server_tls();
+    let address = play_as(scheme, script, config).await;
+    format!("{scheme}://{address}#{}", identity.pin())
+}
+
+/// Starts the server with a TLS of its own; where it listens.
+pub(crate) async fn play_as(scheme: &str, script: Script, config: rustls::ServerConfig) -> SocketAddr {
     let (script, requests) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
-    let pin = identity.pin();
     if scheme == "tcp" {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("tcp://{}#{pin}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -83,12 +89,12 @@ pub(crate) async fn play(scheme: &str, script: Script) -> String {
                 });
             }
         });
-        return url;
+        return address;
     }
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(config).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
-    let url = format!("quic://{}#{pin}", endpoint.local_addr().unwrap());
+    let address = endpoint.local_addr().unwrap();
     tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
             let (script, requests) = (script.clone(), requests.clone());
@@ -100,7 +106,7 @@ pub(crate) async fn play(scheme: &str, script: Script) -> String {
             });
         }
     });
-    url
+    address
 }
 
 async fn lane(

@@ -9,6 +9,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, SignatureScheme, SupportedProtocolVersion,
@@ -18,14 +19,23 @@ use tanner_transports::net::Identity;
 /// A key, and a server's side of TLS with it that lets everybody in.
 pub(crate) fn server_tls() -> (Identity, rustls::ServerConfig) {
     let (identity, chain, key) = parts();
+    let key = CertifiedKey::from_der(chain, key, &provider()).unwrap();
+    (identity, server_tls_of(TLS13, &[ALPN], key))
+}
+
+/// A server's side of TLS that lets everybody in.
+pub(crate) fn server_tls_of(
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+    certificate: CertifiedKey,
+) -> rustls::ServerConfig {
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
+        .with_protocol_versions(versions)
         .unwrap()
         .with_client_cert_verifier(Arc::new(Anybody))
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    (identity, config)
+        .with_cert_resolver(Arc::new(Fixed(Arc::new(certificate))));
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    config
 }
 
 /// An identity, and what it is made of.
@@ -72,6 +82,16 @@ impl ResolvesClientCert for Always {
 
     fn has_certs(&self) -> bool {
         true
+    }
+}
+
+/// Shows one certificate, whoever asks.
+#[derive(Debug)]
+struct Fixed(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Fixed {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.clone())
     }
 }
 
@@ -138,4 +158,5 @@ impl ServerCertVerifier for Anybody {
 }
 
 pub(crate) const ALPN: &[u8] = b"tanner/1";
+pub(crate) const TLS12: &[&SupportedProtocolVersion] = &[&rustls::version::TLS12];
 pub(crate) const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
