@@ -29,7 +29,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
 
-    /// Bytes of blocks in the root, and in the directory of each client that has no quota of its own
+    /// Bytes of blocks in the root, each rounded up to 4 KiB, and in the directory of each client that has no quota of its own
     #[arg(long, value_name = "SIZE")]
     quota: Option<ByteSize>,
 

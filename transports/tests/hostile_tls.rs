@@ -109,7 +109,10 @@ async fn only_the_holder_of_a_known_key_who_speaks_the_protocol_is_answered() {
     for url in &urls {
         let alpn: &[&[u8]] = &[ALPN];
         assert!(is_answered(url, client_tls(TLS13, alpn, good())).await, "{url}: the good one");
-        assert!(is_answered(url, client_tls(TLS13, alpn, Some(keys.expired.clone()))).await, "{url}: expired");
+        assert!(
+            is_answered(url, client_tls(TLS13, alpn, Some(keys.expired.clone()))).await,
+            "{url}: expired"
+        );
         for (what, alpn, key) in [
             ("no certificate", alpn, None),
             ("a key that is not known", alpn, Some(&keys.other)),
@@ -141,7 +144,10 @@ async fn a_server_that_does_not_prove_its_key_or_speaks_something_else_is_asked_
     let pin = server.pin();
     for net in NETS {
         let alpn: &[&[u8]] = &[ALPN];
-        assert!(is_asked(net, server_tls_of(TLS13, alpn, keys.good.clone()), pin).await, "{net}: the good one");
+        assert!(
+            is_asked(net, server_tls_of(TLS13, alpn, keys.good.clone()), pin).await,
+            "{net}: the good one"
+        );
         for (what, alpn, key) in [
             ("another key", alpn, &keys.other),
             ("a copied certificate", alpn, &keys.copied),

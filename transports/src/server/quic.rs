@@ -14,8 +14,8 @@ use tokio::time::{sleep, timeout};
 use super::accept::{self, Done, Handshakes};
 use super::lane::{Service, turn_away};
 use super::limits::{
-    QUIC_INCOMING_BYTES, QUIC_INCOMING_MAX, QUIC_RECEIVE_BYTES, QUIC_RETRY_HANDSHAKES, QUIC_SEND_BYTES,
-    QUIC_STREAM_BYTES,
+    QUIC_FIRST_BYTES, QUIC_INCOMING_BYTES, QUIC_INCOMING_MAX, QUIC_RECEIVE_BYTES, QUIC_RETRY_HANDSHAKES,
+    QUIC_SEND_BYTES, QUIC_STREAM_BYTES,
 };
 use super::{Client, Limits, Shared, Stopped, until_stopped};
 use crate::net::{Lane, pin_of_peer, speaks_alpn};
@@ -28,13 +28,12 @@ pub(super) fn endpoint(
 ) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).expect("the provider has the cipher of QUIC");
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    let window = |bytes: usize| VarInt::try_from(bytes as u64).expect("a window is a few MiB");
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(limits.lanes_per_connection.into())
         .max_concurrent_uni_streams(0_u8.into())
         .stream_receive_window(window(QUIC_STREAM_BYTES))
-        .receive_window(window(QUIC_RECEIVE_BYTES))
+        .receive_window(window(QUIC_FIRST_BYTES))
         .send_window(QUIC_SEND_BYTES as u64)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(limits.idle_time.try_into().ok());
@@ -73,8 +72,9 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
 
     let permits = (client.quic.clone().try_acquire_owned(), shared.quic.clone().try_acquire_owned());
     let (Ok(_own), Ok(_all)) = permits else { return refuse(&connection, &client, &shared).await };
-    // Not before: whoever is turned away is bounded as a handshake.
+    // Not before: whoever is turned away is bounded as a handshake, and takes no more than one.
     done.set();
+    connection.set_receive_window(window(QUIC_RECEIVE_BYTES));
     let greeted = Arc::new(AtomicBool::new(false));
     let mut lanes = JoinSet::new();
     loop {
@@ -108,6 +108,10 @@ async fn refuse(connection: &Connection, client: &Client, shared: &Shared) {
     let lane = Lane::new(from, to, shared.limits.pace());
     turn_away(lane, client, "this client has too many connections, or all clients together").await;
     let _ = timeout(CLOSE_TIME, connection.closed()).await;
+}
+
+fn window(bytes: usize) -> VarInt {
+    VarInt::try_from(bytes as u64).expect("a window is a few MiB")
 }
 
 fn speaks(connection: &Connection) -> bool {

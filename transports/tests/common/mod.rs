@@ -1,6 +1,7 @@
 //! Servers on loopback for tests: real TLS, real disks, a directory of their own.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod flood;
 pub(crate) mod gate;
 pub(crate) mod script;
 pub(crate) mod tls;
@@ -9,10 +10,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use tanner_transports::net::{Identity, Patience, Remote};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 use tanner_transports::{Disk, ObjectName, Result, Transport, TransportError};
-use futures_util::TryStreamExt;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
