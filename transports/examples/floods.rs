@@ -1,12 +1,12 @@
 //! What is left to a good client of a block server while others flood it:
-//! `cargo run --release --example floods -p tanner-transports -- [SECONDS] [ROUNDS]`.
+//! `cargo run --release --example floods -p tanner-transports -- [SECONDS] [ROUNDS] [WORD]`.
 //!
 //! A server runs in a process of its own, with a quota, on loopback. A good client puts blocks and gets them back over TCP
 //! and over QUIC for SECONDS (2) with nobody beside it and then for as long beside a flood, ROUNDS (3) times for each. What
 //! is printed is the good client's throughput as a part of its quiet throughput just before, the median of the rounds, and
 //! the most memory that the server has had so far (`VmHWM`). Floods are bounded in number and rate and
 //! run in this process, so that on a machine of few cores they take from the good client what the server does not.
-//! Ends with 1 if the good client failed or the server took more than its 512 MiB.
+//! With a WORD, only floods whose name has it. Ends with 1 if the good client failed or the server took more than its 512 MiB.
 #![allow(clippy::unwrap_used, reason = "what fails here ends the program")]
 
 #[path = "../tests/common/flood.rs"]
@@ -36,7 +36,11 @@ fn main() -> ExitCode {
     }
     let number =
         |at: usize, default| args.get(at).map_or(default, |text| text.parse().expect("[SECONDS] [ROUNDS]"));
-    runtime.block_on(measure(Duration::from_secs(number(0, 2)), number(1, 3)))
+    runtime.block_on(measure(
+        Duration::from_secs(number(0, 2)),
+        number(1, 3),
+        args.get(2).map_or("", String::as_str),
+    ))
 }
 
 /// The server's side: says where it listens, and serves until its input ends.
@@ -93,7 +97,7 @@ impl Drop for Serving {
     }
 }
 
-async fn measure(time: Duration, rounds: u64) -> ExitCode {
+async fn measure(time: Duration, rounds: u64, word: &str) -> ExitCode {
     let good = Identity::generate();
     let (bad, chain, key) = tls::parts();
     let serving = Serving::start(good.pin(), bad.pin());
@@ -103,7 +107,7 @@ async fn measure(time: Duration, rounds: u64) -> ExitCode {
     let mut failed = false;
     println!("{:<42}{:>10}{:>10}{:>12}", "flood", "tcp", "quic", "server MiB");
     let mut quiet = [Vec::new(), Vec::new()];
-    for flood in Flood::ALL {
+    for flood in Flood::ALL.into_iter().filter(|flood| flood.words().contains(word)) {
         let mut parts = [Vec::new(), Vec::new()];
         for round in 0..rounds {
             for (net, store) in stores.iter().enumerate() {
@@ -164,5 +168,5 @@ const BLOCK_BYTES: u64 = 32 << 20;
 const QUOTA_BYTES: u64 = 256 << 20;
 const SERVER_MIB_MAX: u64 = 512;
 /// For a flood to come to its height, and for its connections to be closed.
-const START_TIME: Duration = Duration::from_millis(700);
+const START_TIME: Duration = Duration::from_millis(1500);
 const END_TIME: Duration = Duration::from_millis(700);

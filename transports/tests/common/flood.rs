@@ -13,7 +13,7 @@ use tanner_transports::net::{Identity, Patience, Remote};
 use tanner_transports::wire::{Header, Kind, Request, VERSION};
 use tanner_transports::{ObjectName, Transport, TransportError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -55,7 +55,10 @@ impl Place {
     /// A connection that was greeted, by whoever has this key.
     async fn lane(&self, key: CertifiedKey) -> Option<TlsStream<TcpStream>> {
         let tls = TlsConnector::from(Arc::new(client_tls(TLS13, &[ALPN], Some(key))));
-        let socket = TcpStream::connect(self.tcp).await.ok()?;
+        // Who does not read needs no room for what comes.
+        let socket = TcpSocket::new_v4().ok()?;
+        socket.set_recv_buffer_size(RECEIVE_BYTES).ok()?;
+        let socket = socket.connect(self.tcp).await.ok()?;
         let mut stream = tls.connect(ServerName::try_from("x").unwrap(), socket).await.ok()?;
         stream.write_all(&encoded(&Request::Hello { version: VERSION })).await.ok()?;
         stream.flush().await.ok()?;
@@ -261,6 +264,7 @@ fn large() -> ObjectName {
 
 const LARGE_BYTES: u64 = 64 << 20;
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const RECEIVE_BYTES: u32 = 16 * 1024;
 /// Between two tries of one attacker.
 const PAUSE: Duration = Duration::from_secs(2);
 /// Shorter than a server waits for a reader: then the next block is asked for.
