@@ -102,7 +102,7 @@ async fn measure(time: Duration, rounds: u64, word: &str) -> ExitCode {
     let (bad, chain, key) = tls::parts();
     let serving = Serving::start(good.pin(), bad.pin());
     let stores = [0, 1].map(|net| Remote::open(&serving.urls[net], &good, Patience::default()).unwrap());
-    let place = Place::new(&serving.urls, bad, chain, key);
+    let place = Place::new(&serving.urls, &bad, chain, key);
     place.prepare().await;
     let mut failed = false;
     println!("{:<42}{:>10}{:>10}{:>12}", "flood", "tcp", "quic", "server MiB");

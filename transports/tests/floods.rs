@@ -29,7 +29,7 @@ async fn a_good_client_is_served_beside_every_flood_and_memory_is_bounded() {
     let urls = server.urls();
     tokio::spawn(server.run(std::future::pending()));
     let stores = [0, 1].map(|net| Remote::open(&urls[net], &good, Patience::default()).unwrap());
-    let place = Place::new(&urls, bad, chain, key);
+    let place = Place::new(&urls, &bad, chain, key);
     place.prepare().await;
     for flood in Flood::ALL {
         let running = flood.start(&place);

@@ -16,7 +16,7 @@ use self::common::{Served, name, put};
 /// What room is counted in.
 const UNIT: usize = 4096;
 
-fn is_full(result: Result<()>) -> bool {
+fn is_full(result: &Result<()>) -> bool {
     matches!(result, Err(TransportError::Full { .. }))
 }
 
@@ -36,9 +36,9 @@ async fn a_quota_counts_what_is_there_and_what_is_on_its_way() {
     put(&disk, "old/0", 3 * UNIT).await.unwrap();
     let store = served.open();
     put(&store, "id/0", 5 * UNIT).await.unwrap();
-    assert!(is_full(put(&store, "id/1", 2 * UNIT + 1).await), "declared");
+    assert!(is_full(&put(&store, "id/1", 2 * UNIT + 1).await), "declared");
     let mut running = store.put(&name("id/1"), Some(2 * UNIT as u64)).await.unwrap();
-    assert!(is_full(put(&store, "id/2", 1).await), "beside a put under way");
+    assert!(is_full(&put(&store, "id/2", 1).await), "beside a put under way");
     running.write(vec![0; 2 * UNIT].into()).await.unwrap();
     running.abandon().await.unwrap();
     let mut undeclared = store.put(&name("id/1"), None).await.unwrap();
@@ -46,13 +46,13 @@ async fn a_quota_counts_what_is_there_and_what_is_on_its_way() {
     if result.is_ok() {
         result = undeclared.commit().await;
     }
-    assert!(is_full(result), "undeclared");
+    assert!(is_full(&result), "undeclared");
     // An object that is there costs its room once, and gives it back once.
     assert!(matches!(put(&store, "id/0", 100).await, Err(TransportError::Exists { .. })));
     for _ in 0..3 {
         store.delete(&name("id/0")).await.unwrap();
     }
-    assert!(is_full(put(&store, "id/3", 7 * UNIT + 1).await));
+    assert!(is_full(&put(&store, "id/3", 7 * UNIT + 1).await));
     put(&store, "id/3", 7 * UNIT).await.unwrap();
 }
 
@@ -65,8 +65,8 @@ async fn empty_objects_are_not_for_nothing() {
     let store = served.open();
     put(&store, "id/0", 0).await.unwrap();
     store.put(&name("id/1"), None).await.unwrap().commit().await.unwrap();
-    assert!(is_full(put(&store, "id/2", 0).await));
-    assert!(is_full(store.put(&name("id/2"), None).await.map(drop)));
+    assert!(is_full(&put(&store, "id/2", 0).await));
+    assert!(is_full(&store.put(&name("id/2"), None).await.map(drop)));
     store.delete(&name("old/0")).await.unwrap();
     put(&store, "id/2", 0).await.unwrap();
 }
@@ -113,7 +113,7 @@ async fn a_client_that_leaves_within_a_commit_or_delete_changes_no_sum() {
 
         // One unit is taken and three are free.
         let store = served.open();
-        assert!(is_full(put(&store, "id/2", 3 * UNIT + 1).await), "{scheme}: room for nothing");
+        assert!(is_full(&put(&store, "id/2", 3 * UNIT + 1).await), "{scheme}: room for nothing");
         until(async || put(&store, "id/2", 3 * UNIT).await.is_ok()).await;
     }
 }

@@ -35,7 +35,7 @@ impl Place {
     /// `urls` are that of TCP and that of QUIC.
     pub(crate) fn new(
         urls: &[String],
-        identity: Identity,
+        identity: &Identity,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
     ) -> Self {
@@ -46,7 +46,7 @@ impl Place {
         Self {
             tcp: address(&urls[0]),
             quic: address(&urls[1]),
-            store: Remote::open(&urls[0], &identity, Patience::default()).unwrap(),
+            store: Remote::open(&urls[0], identity, Patience::default()).unwrap(),
             known: CertifiedKey::from_der(chain, key, &provider()).unwrap(),
             unknown: CertifiedKey::from_der(other_chain, other_key, &provider()).unwrap(),
         }
