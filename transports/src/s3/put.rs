@@ -2,6 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use object_store::path::Path;
 use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::Inner;
 use super::client::Failure;
@@ -251,7 +253,9 @@ async fn abort(
     mut upload: Box<dyn MultipartUpload>,
     mut parts: JoinSet<object_store::Result<()>>,
 ) -> object_store::Result<()> {
-    // A part that arrives after the abort would stay.
+    // A part that arrives after the abort would stay, also one whose request was cut off: the server may have all of it
+    // by then.
+    let _ = timeout(PARTS_END_TIME, async { while parts.join_next().await.is_some() {} }).await;
     parts.shutdown().await;
     match upload.abort().await {
         Err(error) if matches!(failure(&error), Some(Failure::Answered { status: 404, .. })) => Ok(()),
@@ -281,6 +285,8 @@ const PART_BYTES: usize = 8 * 1024 * 1024;
 const PARTS_MAX: u64 = 10_000;
 /// Parts of one put that are under way: one more than are needed to keep the way full while one is answered.
 const PARTS_AT_A_TIME: usize = 2;
+/// How long an upload that is given up waits for the parts under way.
+const PARTS_END_TIME: Duration = Duration::from_secs(5);
 /// Bytes of the largest part: a put of the largest object takes 192 MiB.
 const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of the largest object: 625 GiB.
