@@ -6,15 +6,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tanner_kernels::{BlockSet, CodeChoice, Codec, Profile};
 use tanner_transports::{ObjectName, Put, Target, Transport, TransportError};
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::task::JoinError;
 
 use crate::encode::{Hashes, Pass};
 use crate::error::Error;
@@ -28,6 +25,8 @@ use crate::resources::{Resources, Stop};
 use crate::scheduler::{Placement, Policy};
 use crate::source::{IoMode, Source};
 use crate::store::{Store, block_name, manifest_name};
+use crate::streams::{MayDrop, Streams, Writer, abandon};
+use crate::writing::Places;
 
 /// What to back up, how and where to.
 pub struct Backup<'a> {
@@ -72,8 +71,14 @@ pub struct BackupReport {
     pub live: BlockSet,
     /// How many stores may be lost, whichever they are, with the backup still restorable.
     pub stores_survivable: usize,
+    /// The same, had all stores done well.
+    pub stores_survivable_planned: usize,
     /// How many more blocks may be lost, whichever they are.
     pub blocks_survivable: usize,
+    /// Stores that were too slow for all their blocks.
+    pub slow: Vec<String>,
+    /// How many blocks are in another store than planned.
+    pub blocks_moved: usize,
     /// Stores that failed, with the first error of each.
     pub failed: Vec<(String, TransportError)>,
     /// Which reader was used for the source.
@@ -90,7 +95,9 @@ impl BackupReport {
     /// Whether everything was stored as planned.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.failed.is_empty() && self.live.len() == self.live.blocks()
+        self.failed.is_empty()
+            && self.live.len() == self.live.blocks()
+            && self.stores_survivable >= self.stores_survivable_planned
     }
 }
 
@@ -116,77 +123,110 @@ impl Backup<'_> {
         }
         let geometry = Geometry::new(profile, source.bytes());
         let codec = Arc::new(Codec::new(profile));
-        let places = self.policy.place(profile.blocks(), self.stores.len());
-        progress.start(geometry.source_bytes());
-
+        let of = self.policy.place(profile.blocks(), self.stores.len());
+        let places = Places { of, takes_more: vec![true; self.stores.len()] };
         let mut outcome = Outcome::new(&self.stores, places);
-        let (sinks, writers) = self.open_blocks(&geometry, &mut outcome).await;
         let (name, modified, reader) = (source.name(), source.modified(), source.reader());
-        let pass = {
-            let (codec, resources) = (Arc::clone(&codec), Arc::clone(resources));
-            let (stop, progress) = (stop.clone(), Arc::clone(progress));
-            blocking(move || {
-                let advance = |bytes| progress.advance(bytes);
-                let (resources, stop, progress) = (&*resources, &stop, &advance);
-                Pass { source: &source, codec: &codec, geometry, resources, stop, progress }.run(&sinks)
-            })
-        };
-        let hashes = match pass.await {
-            Ok(hashes) => hashes,
-            Err(error) => {
-                abandon(writers).await;
+        let job = Arc::new(Job { source, codec, geometry, resources: resources.clone(), stop: stop.clone() });
+
+        progress.start(geometry.source_bytes());
+        let planned = outcome.places.stores_survivable(&job.codec, &geometry.empty_blocks());
+        let mut wanted = BlockSet::all(profile.blocks());
+        let mut hashes: Option<Hashes> = None;
+        while !wanted.is_empty() {
+            match self.pass(&job, &wanted, planned, hashes.as_ref(), &mut outcome, progress).await {
+                Ok(made) => _ = hashes.get_or_insert(made),
+                Err(error) => {
+                    if hashes.is_some() {
+                        outcome.remove(self.id).await;
+                    }
+                    return Err(error);
+                }
+            }
+            if let Err(error) = stop.check() {
+                outcome.remove(self.id).await;
                 return Err(error);
             }
-        };
-        let written = outcome.join(writers).await;
-        outcome.commit(written).await;
-        if let Err(error) = stop.check() {
-            outcome.remove(self.id).await;
-            return Err(error);
+            wanted = outcome.move_missing();
+            let data = wanted.iter().filter(|&block| block < profile.data());
+            progress.extend(data.map(|block| geometry.block_bytes(block)).sum());
         }
-        let manifest = self.manifest(geometry, &hashes, name, modified);
-        self.publish(&codec, manifest, outcome, reader).await
+        let hashes = hashes.expect("a backup has blocks");
+        let manifest = self.manifest(geometry, &hashes, name, modified)?;
+        self.publish(&job.codec, manifest, outcome, planned, reader).await
     }
 
-    /// Opens a stream to its store for every block.
+    /// Makes the wanted blocks and puts them where they belong. Of those that were made before, the bytes have to be the
+    /// same.
+    async fn pass(
+        &self,
+        job: &Arc<Job>,
+        wanted: &BlockSet,
+        planned: Option<usize>,
+        before: Option<&Hashes>,
+        outcome: &mut Outcome<'_>,
+        progress: &Arc<Progress>,
+    ) -> Result<Hashes, Error> {
+        let may_drop = may_drop(job, &outcome.places, planned);
+        let mut streams = Streams::new(wanted.blocks(), self.stores.len(), may_drop);
+        let writers = self.open_blocks(&job.geometry, wanted, &mut streams, outcome).await;
+        let run = {
+            let (job, wanted, progress) = (job.clone(), wanted.clone(), Arc::clone(progress));
+            blocking(move || job.run(&wanted, streams, &progress))
+        };
+        let made = run.await.and_then(|made| {
+            let differs = |hashes: &Hashes| wanted.iter().any(|block| hashes.blocks[block] != made.blocks[block]);
+            if before.is_some_and(differs) { Err(job.source.changed_meanwhile()) } else { Ok(made) }
+        });
+        match made {
+            Ok(_) => {
+                let written = outcome.join(writers).await;
+                outcome.commit(written).await;
+            }
+            Err(_) => abandon(writers).await,
+        }
+        made
+    }
+
+    /// Opens a stream to its store for every wanted block.
     async fn open_blocks(
         &self,
         geometry: &Geometry,
+        wanted: &BlockSet,
+        streams: &mut Streams,
         outcome: &mut Outcome<'_>,
-    ) -> (Vec<mpsc::Sender<Bytes>>, Vec<(usize, Writer)>) {
-        let opened: Vec<_> = stream::iter(0..geometry.profile().blocks())
+    ) -> Vec<(usize, Writer)> {
+        let opened: Vec<_> = stream::iter(wanted.iter())
             .map(|block| {
-                let store = &self.stores[outcome.places[block]];
+                let store = &self.stores[outcome.places.of[block]];
                 let name = block_name(self.id, block);
-                async move { store.transport.put(&name, Some(geometry.block_bytes(block))).await }
+                async move { (block, store.transport.put(&name, Some(geometry.block_bytes(block))).await) }
             })
             .buffered(OPEN_AT_ONCE)
             .collect()
             .await;
-        let (mut sinks, mut writers) = (Vec::new(), Vec::new());
-        for (block, opened) in opened.into_iter().enumerate() {
-            let (sink, chunks) = mpsc::channel(CHUNKS_QUEUED);
-            sinks.push(sink);
+        let mut writers = Vec::new();
+        for (block, opened) in opened {
             match opened {
-                Ok(put) => writers.push((block, tokio::spawn(write_block(put, chunks)))),
+                Ok(put) => writers.push((block, streams.open(block, outcome.places.of[block], put))),
                 Err(error) => outcome.fail(block, error),
             }
         }
-        (sinks, writers)
+        writers
     }
 
-    fn manifest(&self, geometry: Geometry, hashes: &Hashes, name: String, modified: Option<u64>) -> Manifest {
+    fn manifest(
+        &self,
+        geometry: Geometry,
+        hashes: &Hashes,
+        name: String,
+        modified: Option<u64>,
+    ) -> Result<Manifest, Error> {
         let name = if name.len() <= NAME_BYTES_MAX { name } else { String::new() };
         let (id, created) = (self.id, self.created);
-        Manifest {
-            id,
-            geometry,
-            hashes: hashes.blocks.clone(),
-            name,
-            created,
-            modified,
-            source_hash: hashes.source,
-        }
+        let incomplete = || Error::WrongHash { what: "an incomplete pass".into() };
+        let source_hash = hashes.source.ok_or_else(incomplete)?;
+        Ok(Manifest { id, geometry, hashes: hashes.blocks.clone(), name, created, modified, source_hash })
     }
 
     /// Puts the manifest on every store, reads it back, and says what that makes restorable.
@@ -195,6 +235,7 @@ impl Backup<'_> {
         codec: &Codec,
         manifest: Manifest,
         mut outcome: Outcome<'_>,
+        planned: Option<usize>,
         reader: &'static str,
     ) -> Result<BackupReport, Error> {
         let profile = manifest.geometry.profile();
@@ -223,47 +264,106 @@ impl Backup<'_> {
         };
         let failed = outcome.failed.into_iter().zip(&self.stores);
         let failed = failed.filter_map(|(error, store)| Some((store.url().to_owned(), error?))).collect();
+        let slow = self.stores.iter().zip(&outcome.slow).filter(|(_, slow)| **slow);
         Ok(BackupReport {
             manifest,
             live: outcome.live,
             stores_survivable,
+            stores_survivable_planned: planned.unwrap_or(0),
             blocks_survivable,
+            slow: slow.map(|(store, _)| store.url().to_owned()).collect(),
+            blocks_moved: outcome.moved.len(),
             failed,
             reader,
         })
     }
 }
 
-pub(crate) type Writer = JoinHandle<Result<Box<dyn Put>, TransportError>>;
+/// What every pass of a backup works with.
+struct Job {
+    source: Source,
+    codec: Arc<Codec>,
+    geometry: Geometry,
+    resources: Arc<Resources>,
+    stop: Stop,
+}
+
+impl Job {
+    fn run(&self, wanted: &BlockSet, streams: Streams, progress: &Progress) -> Result<Hashes, Error> {
+        let advance = |bytes| progress.advance(bytes);
+        let Self { source, codec, geometry, resources, stop } = self;
+        Pass { source, codec, geometry: *geometry, resources, stop, progress: &advance, wanted }.run(streams)
+    }
+}
+
+/// A store may be relieved of blocks if others take them, and as many stores may be lost then as was planned.
+fn may_drop(job: &Arc<Job>, places: &Places, planned: Option<usize>) -> MayDrop {
+    let (job, mut places) = (job.clone(), places.clone());
+    Box::new(move |store, blocks| {
+        let mut moved = places.clone();
+        moved.takes_more[store] = false;
+        let always = job.geometry.empty_blocks();
+        let may = moved.move_away(blocks) && moved.stores_survivable(&job.codec, &always) >= planned;
+        if may {
+            places = moved;
+        }
+        may
+    })
+}
+
 type Written = Vec<(usize, Box<dyn Put>)>;
 
 /// Which blocks are where, and what failed.
 struct Outcome<'a> {
     stores: &'a [Store],
-    places: Vec<usize>,
+    places: Places,
     live: BlockSet,
+    /// Blocks that did not get where they were planned to be.
+    moved: BlockSet,
     has_manifest: Vec<bool>,
+    slow: Vec<bool>,
     failed: Vec<Option<TransportError>>,
 }
 
 impl<'a> Outcome<'a> {
-    fn new(stores: &'a [Store], places: Vec<usize>) -> Self {
+    fn new(stores: &'a [Store], places: Places) -> Self {
         let failed = stores.iter().map(|_| None).collect();
-        let has_manifest = vec![false; stores.len()];
-        Self { live: BlockSet::none(places.len()), stores, places, has_manifest, failed }
+        let (has_manifest, slow) = (vec![false; stores.len()], vec![false; stores.len()]);
+        let none = BlockSet::none(places.of.len());
+        Self { live: none.clone(), moved: none, stores, places, has_manifest, slow, failed }
     }
 
     fn fail(&mut self, block: usize, error: TransportError) {
-        self.failed[self.places[block]].get_or_insert(error);
+        let store = self.places.of[block];
+        self.places.takes_more[store] = false;
+        self.failed[store].get_or_insert(error);
+    }
+
+    /// Finds other places for the blocks that are not stored; those that have one are returned.
+    fn move_missing(&mut self) -> BlockSet {
+        let mut missing = BlockSet::all(self.live.blocks());
+        self.live.iter().for_each(|block| missing.remove(block));
+        let blocks: Vec<usize> = missing.iter().collect();
+        if !self.places.move_away(&blocks) {
+            return BlockSet::none(self.live.blocks());
+        }
+        self.moved.insert_all(&missing);
+        missing
     }
 
     /// Waits until every stream took its bytes or failed.
     async fn join(&mut self, writers: Vec<(usize, Writer)>) -> Written {
         let mut written = Vec::new();
         for (block, writer) in writers {
-            match writer.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-                Ok(put) => written.push((block, put)),
-                Err(error) => self.fail(block, error),
+            match writer.await.map_err(JoinError::try_into_panic) {
+                Ok(Ok(put)) => written.push((block, put)),
+                Ok(Err(error)) => self.fail(block, error),
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The pass took it from a store that was too slow.
+                Err(Err(_)) => {
+                    let store = self.places.of[block];
+                    (self.places.takes_more[store], self.slow[store]) = (false, true);
+                }
             }
         }
         written
@@ -291,9 +391,9 @@ impl<'a> Outcome<'a> {
     /// The blocks on each store that has the manifest. A restore may be given the others too, but nothing is
     /// promised of a store that failed.
     fn held(&self) -> Vec<BlockSet> {
-        let mut held = vec![BlockSet::none(self.places.len()); self.stores.len()];
-        let live = self.live.iter().filter(|&block| self.has_manifest[self.places[block]]);
-        live.for_each(|block| held[self.places[block]].insert(block));
+        let mut held = vec![BlockSet::none(self.live.blocks()); self.stores.len()];
+        let live = self.live.iter().filter(|&block| self.has_manifest[self.places.of[block]]);
+        live.for_each(|block| held[self.places.of[block]].insert(block));
         held
     }
 
@@ -308,35 +408,8 @@ impl<'a> Outcome<'a> {
             let _ = store.transport.delete(&manifest_name(id)).await;
         }
         // All of them: a commit that failed may have stored its block all the same.
-        for block in 0..self.places.len() {
-            let _ = self.stores[self.places[block]].transport.delete(&block_name(id, block)).await;
-        }
-    }
-}
-
-/// Writes the chunks of one block as they come. The put is handed back, not yet visible.
-pub(crate) async fn write_block(
-    mut put: Box<dyn Put>,
-    mut chunks: mpsc::Receiver<Bytes>,
-) -> Result<Box<dyn Put>, TransportError> {
-    while let Some(chunk) = chunks.recv().await {
-        if let Err(error) = put.write(chunk).await {
-            chunks.close();
-            return Err(error);
-        }
-    }
-    Ok(put)
-}
-
-/// Gives up all streams: each ends with what it was doing and takes that back. A store that hangs is not waited for.
-pub(crate) async fn abandon(writers: Vec<(usize, Writer)>) {
-    let deadline = Instant::now() + ABANDON_WAIT;
-    for (_, mut writer) in writers {
-        match timeout_at(deadline, &mut writer).await {
-            // The pass failed already; what a store says now changes nothing.
-            Ok(Ok(Ok(put))) => _ = timeout_at(deadline, put.abandon()).await,
-            Ok(_) => {}
-            Err(_) => writer.abort(),
+        for block in 0..self.places.of.len() {
+            let _ = self.stores[self.places.of[block]].transport.delete(&block_name(id, block)).await;
         }
     }
 }
@@ -360,7 +433,3 @@ fn differs(store: &str, name: &ObjectName) -> TransportError {
 
 /// Requests to stores that are under way at a time, when blocks are opened and committed.
 const OPEN_AT_ONCE: usize = 32;
-/// How long a run that failed waits for its stores to take back what was staged.
-const ABANDON_WAIT: Duration = Duration::from_secs(5);
-/// Chunks that wait for a store; the pool bounds them all together.
-pub(crate) const CHUNKS_QUEUED: usize = 2;

@@ -41,7 +41,9 @@ mod scheduler;
 mod source;
 mod staged;
 mod store;
+mod streams;
 mod verify;
+mod writing;
 
 #[doc = include_str!("format.md")]
 pub mod format {}

@@ -69,6 +69,9 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "disk_io": disks.in_use(),
         "simd": resources.level().name(),
         "failed_stores": failed.collect::<Vec<_>>(),
+        "slow_stores": report.slow,
+        "blocks_moved": report.blocks_moved,
+        "stores_survivable_planned": report.stores_survivable_planned,
     });
     Ok(Outcome { code, summary })
 }
@@ -97,9 +100,19 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     for (store, error) in &report.failed {
         output.say(&format!("  FAILED {store}: {}", chain(error)));
     }
+    for store in &report.slow {
+        output.say(&format!("  slow {store}: it would have held up the others"));
+    }
+    if report.blocks_moved > 0 {
+        let blocks = count(report.blocks_moved, "block");
+        output.say(&format!("  {blocks} went to other stores, by another reading of the file"));
+    }
     let lost = report.live.blocks() - report.live.len();
     if lost > 0 {
         output.say(&format!("  below target: {lost} of {} not stored", count(report.live.blocks(), "block")));
+    } else if report.stores_survivable < report.stores_survivable_planned {
+        let planned = count(report.stores_survivable_planned, "store");
+        output.say(&format!("  below target: the loss of any {planned} was to be survived"));
     } else if !report.is_complete() {
         output.say("  below target: the manifest is not on every store");
     }
