@@ -147,8 +147,7 @@ impl Pass<'_> {
         let (unit, depth) = (profile.unit(), profile.depth());
         let mut source = PieceHasher::new(self.geometry.source_bytes(), self.geometry.is_kib_aligned());
         let mut blocks = vec![Hasher::new(); profile.blocks()];
-        let last = self.geometry.frame(self.geometry.frame_count().saturating_sub(1));
-        let (mut done, steps_in_all) = (0, last.start + last.steps);
+        let (mut done, steps_in_all) = (0, self.geometry.steps());
 
         for Filled { chunk, mut buffer } in chunks {
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
