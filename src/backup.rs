@@ -40,6 +40,8 @@ pub struct Backup<'a> {
     pub stores: Vec<Store>,
     /// Which store gets which block.
     pub policy: &'a dyn Policy,
+    /// How many stores have to have a manifest in the end, for the backup to be kept.
+    pub quorum: usize,
     /// The id to give; random, except in tests.
     pub id: BackupId,
     /// When the backup begins, in seconds since 1970.
@@ -113,6 +115,9 @@ impl Backup<'_> {
         stop: &Stop,
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
+        if self.quorum > self.stores.len() {
+            return Err(Error::StoreQuorum { stores: self.stores.len(), quorum: self.quorum, source: None });
+        }
         let source = Source::open(self.source, self.io)?;
         let profile = match self.shape {
             Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, source.bytes())?,
@@ -175,7 +180,8 @@ impl Backup<'_> {
             blocking(move || job.run(&wanted, streams, &progress))
         };
         let made = run.await.and_then(|made| {
-            let differs = |hashes: &Hashes| wanted.iter().any(|block| hashes.blocks[block] != made.blocks[block]);
+            let differs =
+                |hashes: &Hashes| wanted.iter().any(|block| hashes.blocks[block] != made.blocks[block]);
             if before.is_some_and(differs) { Err(job.source.changed_meanwhile()) } else { Ok(made) }
         });
         match made {
@@ -262,6 +268,11 @@ impl Backup<'_> {
                 outcome.failed.into_iter().flatten().next().expect("blocks are lost by failures only");
             return Err(Error::Quorum { stored, blocks, needed, source });
         };
+        if manifests < self.quorum {
+            outcome.remove(self.id).await;
+            let source = outcome.failed.into_iter().flatten().next();
+            return Err(Error::StoreQuorum { stores: manifests, quorum: self.quorum, source });
+        }
         let failed = outcome.failed.into_iter().zip(&self.stores);
         let failed = failed.filter_map(|(error, store)| Some((store.url().to_owned(), error?))).collect();
         let slow = self.stores.iter().zip(&outcome.slow).filter(|(_, slow)| **slow);

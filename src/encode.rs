@@ -137,12 +137,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        bound: &Bound,
-        chunks: Receiver<Filled>,
-        mut streams: Streams,
-    ) -> Result<Hashes, Error> {
+    fn encode(&self, bound: &Bound, chunks: Receiver<Filled>, mut streams: Streams) -> Result<Hashes, Error> {
         let profile = self.geometry.profile();
         let (unit, depth) = (profile.unit(), profile.depth());
         let mut source = PieceHasher::new(self.geometry.source_bytes(), self.geometry.is_kib_aligned());
@@ -154,8 +149,7 @@ impl Pass<'_> {
             let tail = if chunk.ends_frame() { profile.tail() } else { 0 };
             if self.makes_parity() {
                 let threads = self.resources.thread_count();
-                let parts =
-                    bound.split(buffer.arena(), depth, 0..steps + tail, threads, Stores::Cached);
+                let parts = bound.split(buffer.arena(), depth, 0..steps + tail, threads, Stores::Cached);
                 parts.into_par_iter().for_each(|part| part.run(self.resources.level()));
             }
 

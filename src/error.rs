@@ -194,6 +194,16 @@ pub enum Error {
         /// The first failure.
         source: TransportError,
     },
+    /// Fewer stores did their part than were asked for; what was written was taken back.
+    #[error("{stores} of the {quorum} stores of --quorum have the backup: nothing is kept")]
+    StoreQuorum {
+        /// Stores with a manifest.
+        stores: usize,
+        /// How many were asked for.
+        quorum: usize,
+        /// The first failure; none if there are not so many stores.
+        source: Option<TransportError>,
+    },
     /// A measurement gave wrong bytes, so its time means nothing.
     #[error("{what} gave wrong bytes: nothing of this run can be trusted")]
     BenchWrong {
@@ -366,7 +376,7 @@ impl Error {
             | Self::NoManifest { .. }
             | Self::NotRebuilt { .. }
             | Self::WrongHash { .. } => 5,
-            Self::Quorum { .. } => 6,
+            Self::Quorum { .. } | Self::StoreQuorum { .. } => 6,
             Self::SourceChanged { .. } => 7,
             Self::NoSuchBackup { .. }
             | Self::BenchDirectory { .. }

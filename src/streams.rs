@@ -134,9 +134,11 @@ impl Streams {
                 }
             }
         }
-        let busy = self.streams.iter().zip(&self.span.busy).map(|(stream, before)| {
-            stream.as_ref().map_or(*before, |stream| stream.meter.busy(now))
-        });
+        let busy = self
+            .streams
+            .iter()
+            .zip(&self.span.busy)
+            .map(|(stream, before)| stream.as_ref().map_or(*before, |stream| stream.meter.busy(now)));
         self.span = Span { began: now, waited: Duration::ZERO, busy: busy.collect() };
     }
 }

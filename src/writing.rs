@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn blocks_go_to_the_stores_with_the_fewest() {
-        let mut places = Places { of: vec![0, 1, 2, 3, 0, 1, 2, 3], takes_more: vec![true, false, true, true] };
+        let mut places =
+            Places { of: vec![0, 1, 2, 3, 0, 1, 2, 3], takes_more: vec![true, false, true, true] };
         assert!(places.move_away(&[1, 5]));
         assert_eq!(places.of, [0, 0, 2, 3, 0, 2, 2, 3]);
         places.takes_more.fill(false);

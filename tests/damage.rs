@@ -146,6 +146,7 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
         shape: Shape::Blocks { code: CodeChoice::Auto, data: 10, parity: 5 },
         stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Hanging)) }],
         policy: &Even,
+        quorum: 1,
         id: BackupId::random(),
         created: 0,
     };

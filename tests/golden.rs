@@ -52,6 +52,7 @@ async fn store(
         shape: Shape::Profile(profile),
         stores: vec![Store { transport }],
         policy: &Even,
+        quorum: 1,
         id,
         created: 1_800_000_000,
     };

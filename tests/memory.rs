@@ -34,6 +34,7 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
         shape: Shape::Blocks { code: CodeChoice::Auto, data, parity },
         stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Discarded)) }],
         policy: &Even,
+        quorum: 1,
         id: BackupId::random(),
         created: 0,
     };

@@ -91,6 +91,10 @@ pub(super) struct BackupArgs {
     #[arg(long = "to", value_name = "URL")]
     pub(super) to: Vec<String>,
 
+    /// Keep the backup only if so many stores did their part; what fails below that leaves nothing
+    #[arg(long, default_value_t = 1, value_name = "STORES")]
+    pub(super) quorum: usize,
+
     /// Data blocks: the file is split into this many
     #[arg(short = 'k', long, default_value_t = 10, value_name = "K")]
     pub(super) data: u64,

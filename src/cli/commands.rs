@@ -35,6 +35,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         shape: Shape::Blocks { code: args.code.into(), data: args.data, parity: args.parity },
         stores,
         policy: &Even,
+        quorum: args.quorum,
         id: BackupId::random(),
         created,
     };

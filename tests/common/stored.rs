@@ -39,6 +39,7 @@ impl<T: Transport + Clone + 'static> Stored<T> {
             shape: Shape::Profile(profile),
             stores: opened(&stores),
             policy: &Even,
+            quorum: 1,
             id,
             created: 0,
         };
