@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,11 +24,13 @@ use crate::geometry::Geometry;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, NAME_BYTES_MAX};
 use crate::parallel::blocking;
+use crate::places::Places;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
-use crate::scheduler::{Placement, Policy};
+use crate::scheduler::{Blocks, Demand, Facts, Labels, Margin, Placed, Policy, Spread, Task};
 use crate::source::{IoMode, Source};
 use crate::store::{Store, block_name, manifest_name};
+use crate::timed::{Behaviour, Timed};
 
 /// What to back up, how and where to.
 pub struct Backup<'a> {
@@ -41,6 +44,8 @@ pub struct Backup<'a> {
     pub stores: Vec<Store>,
     /// Which store gets which block.
     pub policy: &'a dyn Policy,
+    /// What must be survived, whatever the policy.
+    pub survive: &'a [Demand],
     /// The id to give; random, except in tests.
     pub id: BackupId,
     /// When the backup begins, in seconds since 1970.
@@ -74,6 +79,14 @@ pub struct BackupReport {
     pub stores_survivable: usize,
     /// How many more blocks may be lost, whichever they are.
     pub blocks_survivable: usize,
+    /// How many domains may be lost, of each label.
+    pub margins: Vec<Margin>,
+    /// Demands that are not kept by what is there.
+    pub broken: Vec<Demand>,
+    /// Where the blocks were to go, and why.
+    pub placed: Placed,
+    /// How each store behaved.
+    pub behaviour: Vec<Behaviour>,
     /// Stores that failed, with the first error of each.
     pub failed: Vec<(String, TransportError)>,
     /// Which reader was used for the source.
@@ -96,12 +109,25 @@ impl BackupReport {
     }
 }
 
+/// What a backup would be, before anything is read or written.
+#[derive(Debug)]
+pub struct Planned {
+    /// The blocks.
+    pub geometry: Geometry,
+    /// Where they go, and why.
+    pub placed: Placed,
+    /// How many stores may be lost.
+    pub stores_survivable: Option<usize>,
+    /// How many domains, of each label.
+    pub margins: Vec<Margin>,
+}
+
 impl Backup<'_> {
     /// Runs the backup.
     ///
     /// # Errors
-    /// If the source cannot be read or changed, or so many stores failed that the backup could not be restored. In
-    /// all of these nothing is left in the stores.
+    /// If the source cannot be read or changed, if the blocks cannot be placed as was demanded, or so many stores failed
+    /// that the backup could not be restored. In all of these nothing is left in the stores.
     pub async fn run(
         self,
         resources: &Arc<Resources>,
@@ -109,19 +135,11 @@ impl Backup<'_> {
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
         let source = Source::open(self.source, self.io)?;
-        let profile = match self.shape {
-            Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, source.bytes())?,
-            Shape::Profile(profile) => profile,
-        };
-        if source.bytes() > Geometry::source_bytes_max(&profile) {
-            return Err(Error::SourceTooLarge { path: self.source.to_owned(), bytes: source.bytes() });
-        }
-        let geometry = Geometry::new(profile, source.bytes());
-        let codec = Arc::new(Codec::new(profile));
-        let places = self.policy.place(profile.blocks(), self.stores.len());
+        let (geometry, blocks, placed) = self.place(source.bytes())?;
+        let codec = Arc::clone(&blocks.codec);
         progress.start(geometry.source_bytes());
 
-        let mut outcome = Outcome::new(&self.stores, places);
+        let mut outcome = Outcome::new(&self.stores, placed.places.clone());
         let (sinks, writers) = self.open_blocks(&geometry, &mut outcome).await;
         let (name, modified) = (source.name(), source.modified());
         let reader = (source.reader(), source.refusal().map(str::to_owned));
@@ -147,8 +165,60 @@ impl Backup<'_> {
             outcome.remove(self.id).await;
             return Err(error);
         }
-        let manifest = self.manifest(geometry, &hashes, name, modified);
-        self.publish(&codec, manifest, outcome, reader).await
+        let mut manifest = self.manifest(geometry, &hashes, name, modified);
+        let first: Vec<String> = placed.kept.iter().map(|(demand, _)| demand.label.clone()).collect();
+        manifest.places = Places::new(&outcome.places, &self.labels(), &first);
+        self.publish(&codec, manifest, outcome, placed, reader).await
+    }
+
+    /// What the backup would be; nothing is read of the source but its size, and nothing written.
+    ///
+    /// # Errors
+    /// If the source cannot be opened, or the blocks cannot be placed as was demanded.
+    pub fn plan(&self) -> Result<Planned, Error> {
+        let (geometry, blocks, placed) = self.place(Source::open(self.source, self.io)?.bytes())?;
+        let mut held = vec![BlockSet::none(placed.places.len()); self.stores.len()];
+        placed.places.iter().enumerate().for_each(|(block, &store)| held[store].insert(block));
+        let (has_manifest, labels) = (vec![true; self.stores.len()], self.labels());
+        let Blocks { codec, empty, .. } = &blocks;
+        let spread =
+            Spread { codec, always: empty, held: &held, has_manifest: &has_manifest, labels: &labels };
+        let (stores_survivable, margins) = (spread.stores_survivable(), spread.margins());
+        Ok(Planned { geometry, placed, stores_survivable, margins })
+    }
+
+    /// Decides where the blocks go.
+    fn place(&self, bytes: u64) -> Result<(Geometry, Blocks, Placed), Error> {
+        let profile = match self.shape {
+            Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, bytes)?,
+            Shape::Profile(profile) => profile,
+        };
+        if bytes > Geometry::source_bytes_max(&profile) {
+            return Err(Error::SourceTooLarge { path: self.source.to_owned(), bytes });
+        }
+        let blocks_of = |geometry: &Geometry| Blocks {
+            codec: Arc::new(Codec::new(*geometry.profile())),
+            empty: geometry.empty_blocks(),
+            block_bytes: (0..geometry.profile().blocks())
+                .map(|block| geometry.block_bytes(block))
+                .max()
+                .unwrap_or(0),
+        };
+        let geometry = Geometry::new(profile, bytes);
+        let blocks = blocks_of(&geometry);
+        let with_parity = |parity: usize| {
+            let Shape::Blocks { code, data, .. } = self.shape else { return None };
+            let profile = Profile::for_code(code, data, parity as u64, bytes).ok()?;
+            (bytes <= Geometry::source_bytes_max(&profile)).then(|| blocks_of(&Geometry::new(profile, bytes)))
+        };
+        let stores: Vec<Facts> = self.stores.iter().map(|store| store.facts.clone()).collect();
+        let (survive, policy, now) = (self.survive, self.policy, self.created as f64);
+        let placed = Task { blocks: &blocks, stores: &stores, survive, policy, now }.place(&with_parity)?;
+        Ok((geometry, blocks, placed))
+    }
+
+    fn labels(&self) -> Vec<Labels> {
+        self.stores.iter().map(|store| store.facts.all_labels()).collect()
     }
 
     /// Opens a stream to its store for every block.
@@ -161,17 +231,25 @@ impl Backup<'_> {
             .map(|block| {
                 let store = &self.stores[outcome.places[block]];
                 let name = block_name(self.id, block);
-                async move { store.transport.put(&name, Some(geometry.block_bytes(block))).await }
+                async move {
+                    let began = Instant::now();
+                    let opened = store.transport.put(&name, Some(geometry.block_bytes(block))).await;
+                    (opened, began.elapsed())
+                }
             })
             .buffered(OPEN_AT_ONCE)
             .collect()
             .await;
         let (mut sinks, mut writers) = (Vec::new(), Vec::new());
-        for (block, opened) in opened.into_iter().enumerate() {
+        for (block, (opened, waited)) in opened.into_iter().enumerate() {
             let (sink, chunks) = mpsc::channel(CHUNKS_QUEUED);
             sinks.push(sink);
             match opened {
-                Ok(put) => writers.push((block, tokio::spawn(write_block(put, chunks)))),
+                Ok(put) => {
+                    outcome.waits[outcome.places[block]].push(waited);
+                    let put = Timed::around(put, Arc::clone(&outcome.busy[block]));
+                    writers.push((block, tokio::spawn(write_block(put, chunks))));
+                }
                 Err(error) => outcome.fail(block, error),
             }
         }
@@ -189,6 +267,7 @@ impl Backup<'_> {
             created,
             modified,
             source_hash: hashes.source,
+            places: None,
         }
     }
 
@@ -198,6 +277,7 @@ impl Backup<'_> {
         codec: &Codec,
         manifest: Manifest,
         mut outcome: Outcome<'_>,
+        placed: Placed,
         (reader, reader_refusal): (&'static str, Option<String>),
     ) -> Result<BackupReport, Error> {
         let profile = manifest.geometry.profile();
@@ -214,9 +294,12 @@ impl Backup<'_> {
         }
         let held = outcome.held();
         let empty = manifest.geometry.empty_blocks();
-        let manifests = outcome.has_manifest.iter().filter(|&&has| has).count();
-        let survivable = Placement { codec, always: &empty, held: &held, manifests }.stores_survivable();
-        let margin = codec.recoverable(&outcome.visible(empty, &held));
+        let (labels, has_manifest) = (self.labels(), &outcome.has_manifest);
+        let spread = Spread { codec, always: &empty, held: &held, has_manifest, labels: &labels };
+        let (survivable, margins) = (spread.stores_survivable(), spread.margins());
+        let demands = placed.kept.iter().map(|(demand, _)| demand);
+        let broken = demands.filter(|demand| spread.survives(demand).is_none()).cloned().collect();
+        let margin = codec.recoverable(&outcome.visible(empty.clone(), &held));
         let (Some(stores_survivable), Some(blocks_survivable)) = (survivable, margin) else {
             outcome.remove(self.id).await;
             let (stored, blocks, needed) = (outcome.live.len(), profile.blocks(), profile.threshold());
@@ -224,6 +307,7 @@ impl Backup<'_> {
                 outcome.failed.into_iter().flatten().next().expect("blocks are lost by failures only");
             return Err(Error::Quorum { stored, blocks, needed, source });
         };
+        let behaviour = outcome.behaviour(&manifest.geometry);
         let failed = outcome.failed.into_iter().zip(&self.stores);
         let failed = failed.filter_map(|(error, store)| Some((store.url().to_owned(), error?))).collect();
         Ok(BackupReport {
@@ -231,6 +315,10 @@ impl Backup<'_> {
             live: outcome.live,
             stores_survivable,
             blocks_survivable,
+            margins,
+            broken,
+            placed,
+            behaviour,
             failed,
             reader,
             reader_refusal,
@@ -248,13 +336,35 @@ struct Outcome<'a> {
     live: BlockSet,
     has_manifest: Vec<bool>,
     failed: Vec<Option<TransportError>>,
+    /// For each block, the nanoseconds that its store was waited for.
+    busy: Vec<Arc<AtomicU64>>,
+    /// For each store, how long it took until it was ready for each block.
+    waits: Vec<Vec<Duration>>,
 }
 
 impl<'a> Outcome<'a> {
     fn new(stores: &'a [Store], places: Vec<usize>) -> Self {
         let failed = stores.iter().map(|_| None).collect();
         let has_manifest = vec![false; stores.len()];
-        Self { live: BlockSet::none(places.len()), stores, places, has_manifest, failed }
+        let (busy, waits) = (places.iter().map(|_| Arc::default()).collect(), vec![Vec::new(); stores.len()]);
+        Self { live: BlockSet::none(places.len()), stores, places, has_manifest, failed, busy, waits }
+    }
+
+    fn behaviour(&self, geometry: &Geometry) -> Vec<Behaviour> {
+        let of_store = |store: usize| {
+            let blocks = || (0..self.places.len()).filter(move |&block| self.places[block] == store);
+            let busy = blocks().map(|block| self.busy[block].load(Ordering::Relaxed)).max();
+            let waits = &self.waits[store];
+            let wait = waits.iter().sum::<Duration>().as_secs_f64() / waits.len().max(1) as f64;
+            let taken = blocks().filter(|&block| self.live.contains(block));
+            Behaviour {
+                bytes: taken.map(|block| geometry.block_bytes(block)).sum(),
+                busy_seconds: Duration::from_nanos(busy.unwrap_or(0)).as_secs_f64(),
+                answer_seconds: (!waits.is_empty()).then_some(wait),
+                failed: self.failed[store].is_some(),
+            }
+        };
+        (0..self.stores.len()).map(of_store).collect()
     }
 
     fn fail(&mut self, block: usize, error: TransportError) {

@@ -78,7 +78,8 @@ fn a_disk_that_is_full_is_a_failed_store() {
     let mut stores = place.stores(4);
     let full = place.join("full");
     fs::create_dir(&full).unwrap();
-    let mount = format!("mount -t tmpfs -o size=64k tmpfs {}", full.display());
+    // Room for bytes, as far as one can see, but not for files: what has no room for bytes is not given any.
+    let mount = format!("mount -t tmpfs -o size=64m,nr_inodes=3 tmpfs {}", full.display());
     let namespace = ["--user", "--map-root-user", "--mount", "sh", "-c"];
     if !Command::new("unshare").args(namespace).arg(&mount).status().is_ok_and(|status| status.success()) {
         eprintln!("skipped: this machine does not let us mount a small disk");
