@@ -41,6 +41,8 @@ pub struct Source {
     mapping: Option<memmap2::Mmap>,
     /// Set where io_uring is to be used. A ring that is in use is not in here.
     ring: Option<Mutex<Option<ReadQueue>>>,
+    /// Why there is none where it was to be used.
+    ring_refusal: Option<String>,
 }
 
 /// Ranges of a source, read in the order in which they were announced.
@@ -90,13 +92,12 @@ impl Source {
             _ => None,
         };
         let file = Arc::new(file);
-        let ring = match io {
-            IoMode::Uring => {
-                ReadQueue::new(file.clone(), AHEAD_READS).ok().map(|ring| Mutex::new(Some(ring)))
-            }
-            _ => None,
+        let ring = (io == IoMode::Uring).then(|| ReadQueue::new(file.clone(), AHEAD_READS)).transpose();
+        let (ring, ring_refusal) = match ring {
+            Ok(ring) => (ring.map(|ring| Mutex::new(Some(ring))), None),
+            Err(error) => (None, Some(error.to_string())),
         };
-        Ok(Self { path: path.to_owned(), file, stamp, mapping, ring })
+        Ok(Self { path: path.to_owned(), file, stamp, mapping, ring, ring_refusal })
     }
 
     /// Bytes in the file when it was opened.
@@ -125,6 +126,12 @@ impl Source {
             (None, Some(_)) => "mmap",
             (None, None) => "pread",
         }
+    }
+
+    /// Why the reader that was asked for could not be had, if so.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        self.ring_refusal.as_deref()
     }
 
     /// Announces ranges, which [`Reads::next`] then reads in this order. Without a ring that is when it is called; with
@@ -281,7 +288,10 @@ fn copy_out(_mapping: &memmap2::Mmap, _offset: u64, _into: &mut [u8]) -> nix::Re
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::io::Write;
+
+    use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
     use super::{IoMode, Source};
     use crate::error::Error;
@@ -290,6 +300,31 @@ mod tests {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&(0..bytes).map(|i| (i % 251) as u8).collect::<Vec<_>>()).unwrap();
         file
+    }
+
+    /// Others may have theirs meanwhile, so that only the source knows.
+    #[test]
+    fn a_reader_that_is_refused_a_ring_of_its_own_says_why_and_reads_without() {
+        let file = file(100_000);
+        let filter = SeccompFilter::new(
+            BTreeMap::from([(nix::libc::SYS_io_uring_setup, vec![])]),
+            SeccompAction::Allow,
+            SeccompAction::Errno(nix::libc::ENOMEM.unsigned_abs()),
+            std::env::consts::ARCH.try_into().unwrap(),
+        );
+        let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+        let refused = std::thread::spawn(move || {
+            seccompiler::apply_filter(&filter).unwrap();
+            let source = Source::open(file.path(), IoMode::Uring).unwrap();
+            let mut read = vec![0; 1000];
+            source.reads(std::iter::once(251..1251)).next(&mut read).unwrap();
+            assert!(read.iter().zip(0..).all(|(byte, i)| *byte == (i % 251) as u8));
+            assert!(Source::open(file.path(), IoMode::Pread).unwrap().refusal().is_none());
+            (source.reader(), source.refusal().unwrap().to_owned())
+        });
+        let (reader, why) = refused.join().unwrap();
+        assert_eq!(reader, "pread");
+        assert!(why.contains("memory"), "{why}");
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The streams of a pass to its stores: each block has a queue of its own, and a task that empties it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,7 +12,8 @@ use tokio::time::timeout_at;
 
 use crate::error::Error;
 use crate::resources::Stop;
-use crate::writing::{Load, excess};
+use crate::scheduler::{Load, excess};
+use crate::timed::Meter;
 
 /// A task that writes a block. The put is handed back, not yet visible.
 pub(crate) type Writer = JoinHandle<Result<Box<dyn Put>, TransportError>>;
@@ -49,15 +49,6 @@ struct Span {
     busy: Vec<Duration>,
 }
 
-/// How long a stream has been writing, to be read while it does.
-pub(crate) struct Meter {
-    zero: Instant,
-    /// Microseconds of the writes that ended.
-    busy: AtomicU64,
-    /// When the write under way began, in microseconds after `zero`; 0 if there is none.
-    since: AtomicU64,
-}
-
 impl Streams {
     /// For so many blocks, none of which is written yet.
     pub(crate) fn new(blocks: usize, stores: usize, may_drop: MayDrop) -> Self {
@@ -68,10 +59,11 @@ impl Streams {
     }
 
     /// Opens the stream of a block.
-    pub(crate) fn open(&mut self, block: usize, store: usize, put: Box<dyn Put>) -> Writer {
+    pub(crate) fn open(&mut self, block: usize, store: usize, put: Box<dyn Put>) -> (Arc<Meter>, Writer) {
         let (sink, meter, writer) = spawn_writer(put);
-        self.streams[block] = Some(Stream { store, sink, meter, task: writer.abort_handle() });
-        writer
+        let task = writer.abort_handle();
+        self.streams[block] = Some(Stream { store, sink, meter: meter.clone(), task });
+        (meter, writer)
     }
 
     /// Hands bytes to the stream of a block, and waits until there is room. A block whose stream ended is lost, and the
@@ -143,24 +135,10 @@ impl Streams {
     }
 }
 
-impl Meter {
-    fn now(&self) -> u64 {
-        u64::try_from(self.zero.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
-    }
-
-    /// A write that ends just now may be counted twice or not at all; the next look sees it right.
-    fn busy(&self, now: Instant) -> Duration {
-        let ended = Duration::from_micros(self.busy.load(Ordering::Relaxed));
-        let since = self.since.load(Ordering::Relaxed);
-        let under_way = (now - self.zero).saturating_sub(Duration::from_micros(since));
-        if since == 0 { ended } else { ended + under_way }
-    }
-}
-
 /// Begins a task that writes what comes through the queue that leads to it.
 pub(crate) fn spawn_writer(put: Box<dyn Put>) -> (mpsc::Sender<Bytes>, Arc<Meter>, Writer) {
     let (sink, chunks) = mpsc::channel(CHUNKS_QUEUED);
-    let meter = Arc::new(Meter { zero: Instant::now(), busy: 0.into(), since: 0.into() });
+    let meter = Arc::new(Meter::new());
     let writer = tokio::spawn(write(put, chunks, meter.clone()));
     (sink, meter, writer)
 }
@@ -172,12 +150,7 @@ async fn write(
     meter: Arc<Meter>,
 ) -> Result<Box<dyn Put>, TransportError> {
     while let Some(chunk) = chunks.recv().await {
-        let since = meter.now();
-        meter.since.store(since, Ordering::Relaxed);
-        let written = put.write(chunk).await;
-        meter.since.store(0, Ordering::Relaxed);
-        meter.busy.fetch_add(meter.now() - since, Ordering::Relaxed);
-        if let Err(error) = written {
+        if let Err(error) = meter.time(chunk.len(), put.write(chunk)).await {
             chunks.close();
             return Err(error);
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use rustix::fs::{Advice, OFlags};
-use tanner_transports::{Disk, ObjectName, Transport};
+use tanner_transports::{Disk, DiskIo, ObjectName, Transport, ring};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -24,6 +24,7 @@ pub(crate) struct Run {
     pub(crate) directories: Vec<PathBuf>,
     pub(crate) bytes: u64,
     pub(crate) rounds: usize,
+    pub(crate) io: DiskIo,
 }
 
 impl Run {
@@ -42,7 +43,10 @@ impl Run {
             }
             recorder.report.directories.push(facts);
         }
-        let places = self.directories.iter().map(|directory| Place::new(directory));
+        if let Some(why) = ring::refusal().filter(|_| self.io == DiskIo::Auto) {
+            recorder.report.note(format!("positioned I/O was measured, as io_uring cannot be used: {why}"));
+        }
+        let places = self.directories.iter().map(|directory| Place::new(directory, self.io));
         let places: Vec<Place> = places.collect::<Result<_, _>>()?;
         let pattern = pattern(self.bytes);
         let together = if places.len() > 1 { 2 } else { 1 };
@@ -116,9 +120,9 @@ struct Place {
 }
 
 impl Place {
-    fn new(directory: &Path) -> Result<Self, Error> {
+    fn new(directory: &Path, io: DiskIo) -> Result<Self, Error> {
         let root = scratch(directory)?;
-        let transport = Disk::open(root.path())?;
+        let transport = Disk::open(root.path())?.with_io(io)?;
         Ok(Self { path: directory.display().to_string(), transport, root })
     }
 

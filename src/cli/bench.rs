@@ -61,7 +61,8 @@ async fn measure(context: &Context, what: Option<BenchCommand>) -> Result<Report
         }
         Some(BenchCommand::Disk(args)) => {
             let (directories, bytes) = (args.directories, args.size.as_u64());
-            Disk { directories, bytes, rounds: args.rounds.rounds.into() }.run(&mut recorder).await?;
+            let run = Disk { directories, bytes, rounds: args.rounds.rounds.into(), io: context.disk_io };
+            run.run(&mut recorder).await?;
         }
         Some(BenchCommand::Net(args)) => {
             let (connect, bytes) = (args.connect, args.size.as_u64());

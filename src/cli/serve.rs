@@ -29,7 +29,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "DIR")]
     root: PathBuf,
 
-    /// Bytes of blocks in the root, and in the directory of each client that has no quota of its own
+    /// Bytes of blocks in the root, each rounded up to 4 KiB, and in the directory of each client that has no quota of its own
     #[arg(long, value_name = "SIZE")]
     quota: Option<ByteSize>,
 
@@ -94,7 +94,7 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
             let what = format!("clients that share the directory {directory:?} have different quotas");
             return Err(config_error(file, std::io::Error::other(what)));
         }
-        if args.allow.contains(&client.pin.0) || !pins.insert(client.pin.0.to_string()) {
+        if args.allow.contains(&client.pin.0) || !pins.insert(client.pin.0) {
             let what = format!("the pin {} stands for two clients", client.pin.0);
             return Err(config_error(file, std::io::Error::other(what)));
         }

@@ -53,11 +53,16 @@ impl Disks {
         self.io.map(in_use)
     }
 
-    /// Says once that something was slower than it could be: these disks, or a source whose reader fell back.
-    pub(super) fn say_fallback(&self, output: Output, reader_fell_back: bool) {
-        let wanted = reader_fell_back || self.io == Some(DiskIo::Auto);
-        let Some(why) = ring::refusal().filter(|_| wanted) else { return };
-        output.say(&format!("  positioned I/O was used, as io_uring cannot be: {why}"));
+    /// Says once that something was slower than it could be: these disks, or a source whose reader was refused its own
+    /// ring.
+    pub(super) fn say_fallback(&self, output: Output, reader_refusal: Option<&str>) {
+        let disks_refusal = ring::refusal().filter(|_| self.io == Some(DiskIo::Auto));
+        let (whose, why) = match (disks_refusal, reader_refusal) {
+            (Some(why), _) => ("", why),
+            (None, Some(why)) => (" for the source", why),
+            (None, None) => return,
+        };
+        output.say(&format!("  positioned I/O was used{whose}, as io_uring cannot be: {why}"));
         output.message("event", json!({ "event": "io_fallback", "why": why }));
     }
 }

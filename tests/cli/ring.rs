@@ -2,10 +2,14 @@
 //!
 //! What needs a tool or a right that is missing here is skipped by name.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 
+use rustix::io::Errno;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 
 use crate::harness::{Place, Run, Tanner, tanner};
@@ -107,6 +111,85 @@ fn where_io_uring_is_forbidden_backups_are_the_same_and_the_user_is_told_once() 
         let refusal = same_bytes_below(&wrapper).expect("there is no ring");
         assert!(refusal.contains(words), "{call} {error}: {refusal}");
     }
+}
+
+/// What containers do: a filter that answers in the place of the kernel.
+#[test]
+fn behind_a_containers_filter_backups_are_the_same_and_the_user_is_told_once() {
+    for (errno, words) in [(Errno::PERM, "not permitted"), (Errno::NOSYS, "not implemented")] {
+        let refusal = behind_a_filter(errno, || same_bytes_below("env")).expect("there is no ring");
+        assert!(refusal.contains(words), "{errno}: {refusal}");
+    }
+}
+
+/// Runs `work`, and the programs that it starts, without `io_uring_setup`. A filter is of a thread and what it starts.
+fn behind_a_filter<T: Send>(errno: Errno, work: impl FnOnce() -> T + Send) -> T {
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(nix::libc::SYS_io_uring_setup, vec![])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(errno.raw_os_error().unsigned_abs()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
+    let filtered = || {
+        seccompiler::apply_filter(&filter).expect("a thread may forbid itself what it wants");
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(filtered).join()).unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// The threads of the kernel that work for a ring count as the user's tasks.
+#[test]
+fn a_limit_of_tasks_that_leaves_the_ring_few_threads_stops_no_backup() {
+    // Nobody else's, so that nobody else's tasks count.
+    let user = 1_000_000_000 + std::process::id();
+    // Enough for the threads of tanner itself, which does not start with fewer.
+    let tasks = 24 + 8 * std::thread::available_parallelism().unwrap().get();
+    let wrapper = format!("setpriv --reuid {user} --clear-groups prlimit --nproc={tasks}:{tasks}");
+    if works(&wrapper) {
+        same_bytes_below(&wrapper);
+    }
+}
+
+/// The ring answers at first, and then no more.
+#[test]
+fn a_ring_that_breaks_in_the_middle_of_a_backup_is_replaced_and_the_user_is_told_once() {
+    let wrapper =
+        "strace -f -qq -o /dev/null -e trace=io_uring_enter -e inject=io_uring_enter:error=EBADF:when=4+";
+    if !works(wrapper) || !has_ring() {
+        return;
+    }
+    let (place, bytes) = (Place::new(), content(3_000_001, 11));
+    let (source, stores) = (place.file("source", &bytes), place.stores(2));
+    let run = below(wrapper, &back_up(&source, "-k 3 -m 1", &stores)).run().expect(0);
+    said(&run, Some("it stopped working"));
+    let restore =
+        tanner("restore").arg(run.out.trim()).stores("--from", &stores).arg("-o").arg(place.output());
+    said(&below(wrapper, &restore).run().expect(0), Some("it stopped working"));
+    assert!(fs::read(place.output()).unwrap() == bytes);
+}
+
+fn has_ring() -> bool {
+    let version = objects(&tanner("version --json").run().expect(0));
+    let has = summary(&version)["io_uring_refusal"].is_null();
+    if !has {
+        eprintln!("skipped: there is no ring here");
+    }
+    has
+}
+
+/// What was not asked for is not measured.
+#[test]
+fn a_measurement_of_disks_is_of_the_way_that_was_asked_for() {
+    let place = Place::new();
+    let bench = |io: &str| tanner("bench disk --size 1MiB --rounds 1 --disk-io").arg(io).arg(place.path());
+    bench("positioned").run().expect(0);
+    behind_a_filter(Errno::PERM, || {
+        bench("ring").run().expect(1).is_one_line_of_error().err_has("io_uring cannot be used");
+        let notices = |run: Run| run.out.matches("io_uring").count() + run.err.matches("io_uring").count();
+        assert_eq!(notices(bench("auto").run().expect(0)), 1);
+        assert_eq!(notices(bench("positioned").run().expect(0)), 0, "that was no fallback");
+    });
 }
 
 #[test]

@@ -40,6 +40,7 @@ impl<T: Transport + Clone + 'static> Stored<T> {
             stores: opened(&stores),
             policy: &Even,
             quorum: 1,
+            survive: &[],
             id,
             created: 0,
         };
@@ -67,5 +68,5 @@ impl<T: Transport + Clone + 'static> Stored<T> {
 }
 
 pub(crate) fn opened<T: Transport + Clone + 'static>(stores: &[T]) -> Vec<Store> {
-    stores.iter().map(|store| Store { transport: Arc::new(store.clone()) }).collect()
+    stores.iter().map(|store| Store::new(Arc::new(store.clone()))).collect()
 }

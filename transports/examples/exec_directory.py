@@ -6,30 +6,25 @@ their name at once, which fails if it is taken: so no object is ever half there 
 """
 import os
 import sys
+from pathlib import Path
 
-ROOT, PIECE = sys.argv[1], 1 << 20
-IN, OUT = sys.stdin.buffer, sys.stdout.buffer
-
+ROOT, IN, OUT = Path(sys.argv[1]), sys.stdin.buffer, sys.stdout.buffer
 
 def say(line, data=b""):
     OUT.write(line.encode() + b"\n" + data)
-
 
 def words():
     OUT.flush()
     return IN.readline().decode().split()
 
-
 def sync(directory):
-    fd = os.open(directory, os.O_RDONLY)
-    os.fsync(fd)
+    os.fsync(fd := os.open(directory, os.O_RDONLY))
     os.close(fd)
 
-
 def put(path, length):
-    os.makedirs(ROOT, exist_ok=True)
-    with os.fdopen(os.open(ROOT, os.O_TMPFILE | os.O_RDWR, 0o666), "wb") as file:
-        if length != "-" and int(length) > 0:
+    ROOT.mkdir(parents=True, exist_ok=True)
+    with open(os.open(ROOT, os.O_TMPFILE | os.O_RDWR, 0o666), "wb") as file:
+        if length not in ("-", "0"):
             os.posix_fallocate(file.fileno(), 0, min(int(length), 2**63 - 1))
         say("OK")
         while (request := words())[:1] == ["DATA"]:
@@ -38,51 +33,39 @@ def put(path, length):
         if request == ["COMMIT"]:
             file.flush()
             os.fsync(file.fileno())
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            path.parent.mkdir(exist_ok=True)
             # Only with a descriptor does Python ask for links to be followed.
             os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno())
-            sync(os.path.dirname(path))
-            sync(ROOT)
+            sync(path.parent), sync(ROOT)
         say("OK")
-
 
 def get(path, start, end):
     with open(path, "rb") as file:
-        length = os.fstat(file.fileno()).st_size
-        if end > length:
+        if end > (length := os.fstat(file.fileno()).st_size):
             return say(f"OUT-OF-RANGE {length}")
         file.seek(start)
-        while start < end and (data := file.read(min(PIECE, end - start))):
+        while data := file.read(min(1 << 20, end - file.tell())):
             say(f"DATA {len(data)}", data)
-            start += len(data)
     say("END")
-
-
-def listing(prefix):
-    for directory, _, files in os.walk(os.path.join(ROOT, "" if prefix == "-" else prefix)):
-        for file in files:
-            say("NAME " + os.path.relpath(os.path.join(directory, file), ROOT))
-    say("END")
-
 
 def answer(verb, name, *rest):
-    path = os.path.join(ROOT, name)
+    path = ROOT / name
     if verb == "PUT":
         put(path, *rest)
     elif verb == "GET":
         get(path, *map(int, rest))
     elif verb == "STAT":
-        if not os.path.isfile(path):
-            return say("MISSING")
-        say(f"LENGTH {os.path.getsize(path)}")
+        say(f"LENGTH {path.stat().st_size}" if path.is_file() else "MISSING")
     elif verb == "LIST":
-        listing(name)
+        for file in (ROOT if name == "-" else path).rglob("*"):
+            if file.is_file():
+                say(f"NAME {file.relative_to(ROOT)}")
+        say("END")
     elif verb == "DELETE":
-        if os.path.exists(path):
-            os.unlink(path)
-            sync(os.path.dirname(path))
+        if path.exists():
+            path.unlink()
+            sync(path.parent)
         say("OK")
-
 
 if words() != ["TANNER-EXEC", "1"]:
     sys.exit("this program speaks version 1")
@@ -94,7 +77,6 @@ while request := words():
         say("MISSING")
     except FileExistsError:
         say("EXISTS")
-    except PermissionError as error:
-        say(f"REFUSED {error.strerror}")
     except OSError as error:
-        say(f"FULL {error.strerror}" if error.errno in (27, 28, 122) else f"FAILED {error.strerror}")
+        word = {1: "REFUSED", 13: "REFUSED", 27: "FULL", 28: "FULL", 122: "FULL"}.get(error.errno, "FAILED")
+        say(f"{word} {error.strerror}")

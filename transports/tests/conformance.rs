@@ -1,90 +1,92 @@
-//! Every transport of this crate keeps the contract.
+//! Every transport of this crate keeps the contract, and the table in the documentation says how.
+
+mod common;
+
+#[path = "common/columns.rs"]
+mod columns;
+#[path = "common/s3_place.rs"]
+mod s3_place;
+#[path = "common/s3_server.rs"]
+mod s3_server;
 
 use std::sync::Arc;
 
-use tanner_transports::{
-    Disk, DiskIo, Exec, Fault, Faults, Limit, Limiter, Limits, Memory, Transport, conformance_tests, ring,
-};
+use tanner_transports::conformance::{Verdict, run, trials};
+use tanner_transports::{Fault, Faults, Memory, Transport, conformance_tests};
 
-conformance_tests!(memory, {
-    let store = Memory::new();
-    move || Arc::new(store.clone()) as Arc<dyn Transport>
-});
+use self::columns::{COLUMNS, place};
 
-conformance_tests!(disk_ring, {
-    let io = if ring::refusal().is_none() {
-        DiskIo::Ring
-    } else {
-        eprintln!("the ring is not tried here: {}", ring::status());
-        DiskIo::Auto
+/// One test for each trial of a column, which fails unless the trial ends as the table says.
+macro_rules! column {
+    ($module:ident, $column:literal) => {
+        mod $module {
+            tanner_transports::__each_trial! { [trial_tests] $column }
+        }
     };
-    disk(io)
-});
-
-conformance_tests!(disk_positioned, disk(DiskIo::Positioned));
-
-fn disk(io: DiskIo) -> impl Fn() -> Arc<dyn Transport> {
-    let place = tempfile::tempdir().expect("a temporary directory");
-    move || {
-        // The root is not there yet: the first put makes it.
-        let disk = Disk::open(place.path().join("not/yet")).expect("a path");
-        Arc::new(disk.with_io(io).expect("a way to read and write"))
-    }
 }
+
+macro_rules! trial_tests {
+    ($column:literal; $($trial:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $trial() {
+            super::ends_as_documented($column, stringify!($trial)).await;
+        }
+    )*};
+}
+
+column!(memory, "memory");
+column!(disk_ring, "disk (ring)");
+column!(disk_positioned, "disk (positioned)");
+column!(tcp, "tcp");
+column!(quic, "quic");
+column!(s3, "s3");
+column!(exec, "exec");
+column!(fault, "fault");
+column!(limit, "limit");
 
 conformance_tests!(fault_none, {
     let store = Memory::new();
     move || Arc::new(Fault::new(Arc::new(store.clone()), 7, Faults::none())) as Arc<dyn Transport>
 });
 
-// Slow and out of order is no breach of the contract.
-conformance_tests!(fault_slow, {
-    let store = Memory::new();
-    let time = std::time::Duration::from_millis(1);
-    let faults = Faults { delay: time, reorder: time, piece_bytes: Some(4096), ..Faults::none() };
-    move || Arc::new(Fault::new(Arc::new(store.clone()), 7, faults)) as Arc<dyn Transport>
-});
-
-// Few enough of everything that every trial meets the limits, and fast enough that none takes long.
-conformance_tests!(limit, {
-    let store = Memory::new();
-    let rate = "00:00,200MiB 12:00,300MiB".parse().expect("a timetable");
-    let limits = Limits { rate, requests_at_a_time: Some(1), inflight_bytes: Some(10_000) };
-    let limiter = Limiter::new(limits, Arc::new(|| 0));
-    move || Arc::new(Limit::new(Arc::new(store.clone()), limiter.clone())) as Arc<dyn Transport>
-});
-
-// The example of the documentation, as it stands there.
-conformance_tests!(exec, {
-    if !has_python() {
-        eprintln!("skipped: this machine has no python3");
-        return;
-    }
-    let place = tempfile::tempdir().expect("a temporary directory");
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/exec_directory.py");
-    let url = format!("exec:python3?arg=-IS&arg={program}&arg={}/not/yet", place.path().display());
-    move || {
-        let _place = &place;
-        Arc::new(Exec::from_url(&url).expect("a URL")) as Arc<dyn Transport>
-    }
-});
-
-fn has_python() -> bool {
-    std::process::Command::new("python3").arg("-V").output().is_ok_and(|output| output.status.success())
+async fn ends_as_documented(column: &str, trial: &str) {
+    let place = match place(column).await {
+        Ok(place) => place,
+        Err(why) => return eprintln!("skipped: {column} is not tried here: {why}"),
+    };
+    let word = match run(trial, &*place).await {
+        Verdict::Passed => "pass",
+        Verdict::Skipped(_) => "skip",
+    };
+    let wanted = if is_for_the_patient(trial) { "pass" } else { documented(column, trial) };
+    assert_eq!(wanted, word, "{PRINT}");
 }
 
-/// The table in the documentation is what the example `conformance` prints.
+/// Whether the trial is one that was left out when the table was printed, and is not now.
+fn is_for_the_patient(trial: &str) -> bool {
+    trial == "five_gibibytes_come_back_exactly" && std::env::var_os("TANNER_CONFORMANCE_LARGE").is_some()
+}
+
+/// The word in a cell of the table.
+fn documented(column: &str, trial: &str) -> &'static str {
+    let at = COLUMNS.iter().position(|title| *title == column).expect("a column");
+    let row = rows().into_iter().find(|row| row[0] == trial).expect(PRINT);
+    row[at + 1]
+}
+
+fn rows() -> Vec<Vec<&'static str>> {
+    let lines = include_str!("../src/conformance/results.md").lines();
+    lines.map(|line| line.trim_matches(['|', ' ']).split(" | ").collect()).collect()
+}
+
+/// What the cells say is checked by the test of each trial.
 #[test]
-fn the_table_of_results_names_every_trial_and_no_failure() {
-    let table = include_str!("../src/conformance/results.md");
-    let rows: Vec<_> = table.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
-    let named: Vec<_> = rows.iter().filter_map(|row| row.split(" | ").next()?.strip_prefix("| ")).collect();
-    let trials: Vec<_> = tanner_transports::conformance::trials().collect();
-    assert_eq!(named, trials, "print it again: the command is above the table");
-    let columns = |row: &str| row.matches('|').count();
-    for row in &rows {
-        assert_eq!(columns(row), columns(rows[0]), "{row}");
-        let verdicts = row.trim_end_matches(" |").split(" | ").skip(1);
-        assert!(verdicts.into_iter().all(|word| ["pass", "skip"].contains(&word)), "{row}");
-    }
+fn the_table_of_results_has_a_cell_for_every_trial_of_every_transport() {
+    let rows = rows();
+    assert_eq!(rows[0][1..], COLUMNS, "{PRINT}");
+    let named: Vec<_> = rows[2..].iter().map(|row| row[0]).collect();
+    assert_eq!(named, trials().collect::<Vec<_>>(), "{PRINT}");
+    assert!(rows.iter().all(|row| row.len() == 1 + COLUMNS.len()), "{PRINT}");
 }
+
+const PRINT: &str = "print the table again: the command stands above it";

@@ -9,61 +9,20 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use rustls::client::ResolvesClientCert;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion};
-use tanner_transports::net::{Identity, Remote, shown_pin};
+use tanner_transports::net::{Identity, Remote};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 use tanner_transports::wire::{Request, VERSION};
-use tanner_transports::{Disk, ObjectName, Result, Transport, TransportError};
+use tanner_transports::{Disk, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use self::common::script::{ALPN, Script, parts, play, provider, read_frame, with_pin};
-use self::common::{Served, patience};
-
-fn name(name: &str) -> ObjectName {
-    ObjectName::new(name).unwrap()
-}
-
-async fn put(store: &dyn Transport, object: &str, bytes: usize) -> Result<()> {
-    let mut put = store.put(&name(object), Some(bytes as u64)).await?;
-    put.write(vec![7; bytes].into()).await?;
-    put.commit().await
-}
-
-async fn works(store: &dyn Transport, object: &str) {
-    put(store, object, 300_000).await.expect("a good client stores");
-    let pieces = store.get(&name(object), 0..300_000).await.expect("a good client reads");
-    assert_eq!(pieces.try_collect::<Vec<_>>().await.unwrap().concat(), vec![7; 300_000]);
-}
-
-fn words(error: &TransportError) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-    format!("{error}{}", source.unwrap_or_default())
-}
-
-/// A client's side of TLS that checks nothing of the server.
-fn config(
-    versions: &[&'static SupportedProtocolVersion],
-    alpn: &[&[u8]],
-    certificate: Option<CertifiedKey>,
-) -> ClientConfig {
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(versions)
-        .unwrap()
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anything));
-    let mut config = match certificate {
-        Some(key) => config.with_client_cert_resolver(Arc::new(Always(Arc::new(key)))),
-        None => config.with_no_client_auth(),
-    };
-    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    config
-}
+use self::common::script::read_frame;
+use self::common::tls::{ALPN, TLS13, client_tls, parts, provider};
+use self::common::{Served, name, patience, put, words, works};
 
 fn address(url: &str) -> &str {
     url.split_once("://").unwrap().1.split_once('#').unwrap().0
@@ -73,13 +32,6 @@ async fn connect(url: &str, config: ClientConfig) -> std::io::Result<TlsStream<T
     let socket = TcpStream::connect(address(url)).await?;
     let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
     tls.connect(ServerName::try_from("x").unwrap(), socket).await
-}
-
-/// Whether anything at all is answered to a greeting.
-async fn is_answered(url: &str, config: ClientConfig) -> bool {
-    let Ok(mut stream) = connect(url, config).await else { return false };
-    let _ = stream.write_all(&encoded(&Request::Hello { version: VERSION })).await;
-    read_frame(&mut stream).await.is_some()
 }
 
 fn encoded(request: &Request) -> Bytes {
@@ -103,81 +55,6 @@ async fn known(limits: Limits) -> (tempfile::TempDir, String, Identity, impl Fn(
     (place, url, client, certified)
 }
 
-const TLS13: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn only_the_holder_of_a_known_key_who_speaks_the_protocol_is_answered() {
-    let (_place, url, _client, key) = known(Limits::default()).await;
-    let stranger = || {
-        let (_, chain, key) = parts();
-        CertifiedKey::from_der(chain, key, &provider()).unwrap()
-    };
-    assert!(is_answered(&url, config(TLS13, &[ALPN], Some(key()))).await, "the good one");
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], None)).await, "no certificate");
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], Some(stranger()))).await, "a key that is not known");
-    assert!(!is_answered(&url, config(TLS13, &[], Some(key()))).await, "no protocol");
-    assert!(!is_answered(&url, config(TLS13, &[b"h2"], Some(key()))).await, "another protocol");
-    let old = &[&rustls::version::TLS12];
-    assert!(!is_answered(&url, config(old, &[ALPN], Some(key()))).await, "TLS 1.2");
-    // A certificate is public; what counts is the key.
-    let stolen = CertifiedKey { cert: key().cert, ..stranger() };
-    assert!(!is_answered(&url, config(TLS13, &[ALPN], Some(stolen))).await, "a copied certificate");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_prove_its_key_is_not_spoken_to() {
-    let served = Served::new(&["tcp", "quic"]).await;
-    let impostor = Identity::generate().pin();
-    for url in &served.urls {
-        let wrong = with_pin(url, impostor);
-        let store = Remote::open(&wrong, &served.client, patience()).unwrap();
-        let error = put(&store, "id/7", 5).await.unwrap_err();
-        let right = url.split_once('#').unwrap().1;
-        let words = words(&error);
-        assert!(matches!(error, TransportError::Refused { .. }), "{error:?}");
-        assert!(words.contains(right) && words.contains(&impostor.to_string()), "{words}");
-        // Whoever has no pin yet is shown the right one.
-        let unpinned = url.split_once('#').unwrap().0;
-        assert_eq!(shown_pin(unpinned, &served.client, patience()).await.unwrap().to_string(), right);
-    }
-    // The certificate of the right server, from somebody without its key.
-    let (identity, mut config) = common::script::tls();
-    let (_, _, other) = parts();
-    let other = provider().key_provider.load_private_key(other).unwrap();
-    let (_, chain, _) = parts();
-    let real = CertifiedKey::new(chain.clone(), other);
-    config.cert_resolver = Arc::new(Fixed(Arc::new(real)));
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let place = listener.local_addr().unwrap();
-    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let accepted = tokio::spawn(async move { tls.accept(listener.accept().await.unwrap().0).await.is_ok() });
-    let pin = shown_by(&chain[0]).await;
-    let store = Remote::open(&format!("tcp://{place}#{pin}"), &identity, patience()).unwrap();
-    assert!(put(&store, "id/7", 5).await.is_err());
-    assert!(!accepted.await.unwrap(), "the handshake was finished");
-}
-
-/// The pin of a certificate, as a client sees it: by showing it in a handshake.
-async fn shown_by(certificate: &CertificateDer<'static>) -> String {
-    let key = rustls::server::ParsedCertificate::try_from(certificate).unwrap().subject_public_key_info();
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key);
-    hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_is_not_known_is_told_which_pin_to_allow() {
-    let served = Served::new(&["tcp", "quic"]).await;
-    let stranger = Identity::generate();
-    for url in &served.urls {
-        let store = Remote::open(url, &stranger, patience()).unwrap();
-        let error = put(&store, "id/7", 5).await.unwrap_err();
-        let words = words(&error);
-        assert!(matches!(error, TransportError::Refused { .. }), "{error:?}");
-        assert!(words.contains(&stranger.pin().to_string()), "{words}");
-    }
-    works(&served.open(), "id/8").await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_thief_of_an_append_only_key_destroys_nothing() {
     let served = Served::with(&["tcp"], Limits::default(), None, true).await;
@@ -189,34 +66,6 @@ async fn the_thief_of_an_append_only_key_destroys_nothing() {
     assert!(matches!(error, TransportError::Exists { .. }), "{error:?}");
     assert_eq!(store.stat(&name("id/7")).await.unwrap().length, 300_000);
     assert_eq!(store.list("").await.unwrap().try_collect::<Vec<_>>().await.unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_quota_counts_what_is_there_and_what_is_on_its_way() {
-    let served = Served::with(&["tcp"], Limits::default(), Some(1000), false).await;
-    let disk = Disk::open(served.place.path().join("store")).unwrap();
-    put(&disk, "old/0", 300).await.unwrap();
-    let store = served.open();
-    let full = |result: Result<()>| matches!(result, Err(TransportError::Full { .. }));
-    put(&store, "id/0", 500).await.unwrap();
-    assert!(full(put(&store, "id/1", 201).await), "declared");
-    let mut running = store.put(&name("id/1"), Some(200)).await.unwrap();
-    assert!(full(put(&store, "id/2", 1).await), "beside a put under way");
-    running.write(vec![0; 200].into()).await.unwrap();
-    running.abandon().await.unwrap();
-    let mut undeclared = store.put(&name("id/1"), None).await.unwrap();
-    let mut result = undeclared.write(vec![0; 201].into()).await;
-    if result.is_ok() {
-        result = undeclared.commit().await;
-    }
-    assert!(full(result), "undeclared");
-    // An object that is there costs its room once, and gives it back once.
-    assert!(matches!(put(&store, "id/0", 100).await, Err(TransportError::Exists { .. })));
-    for _ in 0..3 {
-        store.delete(&name("id/0")).await.unwrap();
-    }
-    assert!(full(put(&store, "id/3", 701).await));
-    put(&store, "id/3", 700).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +94,7 @@ async fn whoever_drips_idles_or_does_not_read_is_cut_and_a_good_client_goes_on()
     let store = Remote::open(&url, &client, patience()).unwrap();
     put(&store, "id/large", 64 << 20).await.unwrap();
     let greeted = async || {
-        let mut stream = connect(&url, config(TLS13, &[ALPN], Some(key()))).await.unwrap();
+        let mut stream = connect(&url, client_tls(TLS13, &[ALPN], Some(key()))).await.unwrap();
         stream.write_all(&encoded(&Request::Hello { version: VERSION })).await.unwrap();
         read_frame(&mut stream).await.expect("a welcome");
         stream
@@ -296,7 +145,7 @@ async fn a_client_that_dies_at_any_frame_border_leaves_nothing_that_looks_whole(
     put(&store, "good/0", 1000).await.unwrap();
     for alive in 0..frames.len() {
         for part in [0, 3] {
-            let mut stream = connect(&url, config(TLS13, &[ALPN], Some(key()))).await.unwrap();
+            let mut stream = connect(&url, client_tls(TLS13, &[ALPN], Some(key()))).await.unwrap();
             for frame in &frames[..alive] {
                 stream.write_all(&encoded(frame)).await.unwrap();
             }
@@ -360,89 +209,5 @@ async fn a_stopping_server_finishes_the_put_that_is_under_way() {
         tokio::time::timeout(Duration::from_secs(10), running).await.expect("the server ends").unwrap();
         assert_eq!(store.stat(&name("id/1")).await.unwrap().length, 4);
         assert!(put(&remote, "id/2", 5).await.is_err(), "nobody listens any more");
-    }
-}
-
-/// A server that only speaks TLS 1.2, or another protocol, is not a block server.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_without_the_protocol_is_not_spoken_to() {
-    let (identity, mut config) = common::script::tls();
-    config.alpn_protocols.clear();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("tcp://{}#{}", listener.local_addr().unwrap(), identity.pin());
-    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    tokio::spawn(async move {
-        while let Ok((socket, _)) = listener.accept().await {
-            let _ = tls.accept(socket).await;
-        }
-    });
-    let store = Remote::open(&url, &Identity::generate(), patience()).unwrap();
-    let error = put(&store, "id/7", 5).await.unwrap_err();
-    assert!(matches!(error, TransportError::Corrupt { .. }), "{error:?}");
-
-    // Nobody there at all.
-    let url = play("tcp", Script::answering(vec![])).await;
-    let nobody = url.replace(address(&url), "127.0.0.1:1");
-    let store = Remote::open(&nobody, &Identity::generate(), patience()).unwrap();
-    assert!(matches!(put(&store, "id/7", 5).await, Err(TransportError::Unreachable { .. })));
-}
-
-#[derive(Debug)]
-struct Always(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Always {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
-#[derive(Debug)]
-struct Fixed(Arc<CertifiedKey>);
-
-impl rustls::server::ResolvesServerCert for Fixed {
-    fn resolve(&self, _: rustls::server::ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.clone())
-    }
-}
-
-#[derive(Debug)]
-struct Anything;
-
-impl ServerCertVerifier for Anything {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
     }
 }

@@ -152,6 +152,13 @@ fn behaviours() -> Vec<(&'static str, Ask, Vec<Step>, &'static str)> {
         ("stored before it was sent", Ask::Put, vec![ok(), Read, ok(), Stall], "Corrupt"),
         ("full while it is sent", Ask::Put, vec![ok(), Read, refuse(full()), Stall], "Full"),
         ("a put that nobody reads", Ask::Put, vec![ok(), Stall], "Slow"),
+        ("always at work within a put", Ask::Put, vec![ok(), Drip(frame(&Answer::Wait))], "Slow"),
+        (
+            "a flood of being at work within a put",
+            Ask::Put,
+            vec![ok(), Endless(frame(&Answer::Wait))],
+            "Slow",
+        ),
         ("dying within a put", Ask::Put, vec![ok(), Read, Read, Close], "Unreachable"),
         ("a delete that is never confirmed", Ask::Delete, vec![Stall], "Slow"),
         ("bytes for a delete", Ask::Delete, vec![data(5)], "Corrupt"),

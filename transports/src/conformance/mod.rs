@@ -14,13 +14,13 @@
 //!
 //! The crate with the tests needs `tokio` with its macros. The expression may `await`, so that it can start a
 //! server. Trials that need what [`Capabilities`](crate::Capabilities) deny say so on stderr and pass, and so does the
-//! one that stores 5 GiB, unless `TANNER_CONFORMANCE_LARGE=1` is set. The example `conformance` runs the suite on
-//! stores that URLs name. What it says of those of this crate, of which two are wrappers:
+//! one that stores 5 GiB, unless `TANNER_CONFORMANCE_LARGE=1` is set. The example `conformance` runs the suite: on all
+//! transports of this crate (two are wrappers, here around memory; a block server, a bucket and a program are started for
+//! them), or on the stores that URLs name, as in `… conformance -- disk=/mnt/a 's3://BUCKET?endpoint=https://HOST'`. What
+//! it says of the former, and the tests make sure that it still does:
 //!
 //! ```text
-//! cargo run --example conformance -p tanner-transports --features conformance -- memory=memory: disk=/tmp/suite \
-//!     'fault=fault:seed=7,delay=1ms,reorder=1ms,piece=4096+memory:{}' \
-//!     'limit=limit:rate=00:00,200MiB 12:00,300MiB,requests=1,inflight=10kB+memory:{}'
+//! cargo run --example conformance -p tanner-transports --features conformance
 //! ```
 //!
 #![doc = include_str!("results.md")]

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use rustix::io::Errno;
 
 use super::blocking;
-use crate::ring::Driver;
+use crate::ring::{Driver, Ended};
 use crate::{Result, Target, TransportError};
 
 /// How a [`Disk`](super::Disk) reads and writes its files.
@@ -29,7 +29,11 @@ pub enum DiskIo {
 /// A way to do it.
 #[derive(Clone, Debug)]
 pub(super) enum Io {
-    Ring(Arc<Driver>),
+    Ring {
+        driver: Arc<Driver>,
+        /// Whether positioned calls take over when the driver ends.
+        or_positioned: bool,
+    },
     Positioned,
 }
 
@@ -41,9 +45,9 @@ impl Io {
         bytes: Bytes,
         offset: u64,
     ) -> Result<()> {
-        if let Self::Ring(driver) = self {
+        if let Self::Ring { driver, .. } = self {
             match driver.write_at(file, bytes.clone(), offset).await {
-                Err(error) if was_not_begun(&error) => {}
+                Err(error) if self.takes_over(&error, REPEATABLE) => {}
                 done => return done.map_err(|error| failed(at, error)),
             }
         }
@@ -52,9 +56,9 @@ impl Io {
 
     /// Makes the bytes of a file durable. An error is final.
     pub(super) async fn sync(&self, at: &Target, file: &Arc<File>) -> Result<()> {
-        if let Self::Ring(driver) = self {
+        if let Self::Ring { driver, .. } = self {
             match driver.sync(file).await {
-                Err(error) if was_not_begun(&error) => {}
+                Err(error) if self.takes_over(&error, !REPEATABLE) => {}
                 done => return done.map_err(|error| failed(at, error)),
             }
         }
@@ -68,17 +72,28 @@ impl Io {
         file: &Arc<File>,
         ranges: &[Range<u64>],
     ) -> Result<Vec<Bytes>> {
-        if let Self::Ring(driver) = self {
+        if let Self::Ring { driver, .. } = self {
             let reads =
                 ranges.iter().map(async |range| driver.read_at(file, buffer(range)?, range.start).await);
             match try_join_all(reads).await {
-                Err(error) if was_not_begun(&error) => {}
+                Err(error) if self.takes_over(&error, REPEATABLE) => {}
                 Err(error) => return Err(failed(at, error)),
                 Ok(read) => return Ok(read.into_iter().map(Bytes::from).collect()),
             }
         }
         let ranges = ranges.to_vec();
         self.blocking(at, file, move |file| ranges.iter().map(|range| read_at(file, range)).collect()).await
+    }
+
+    /// Whether a positioned call does what ended so in the ring. What the kernel may still be at is done again only if
+    /// that harms nothing: the same bytes go to the same place, but the error of a sync is told to one caller only.
+    fn takes_over(&self, error: &io::Error, is_repeatable: bool) -> bool {
+        match (self, Ended::of(error)) {
+            (Self::Ring { or_positioned, .. }, Some(ended)) => {
+                *or_positioned && (is_repeatable || !ended.begun)
+            }
+            _ => was_not_begun(error),
+        }
     }
 
     async fn blocking<T: Send + 'static>(
@@ -121,3 +136,5 @@ fn buffer(range: &Range<u64>) -> io::Result<Vec<u8>> {
 fn failed(at: &Target, error: io::Error) -> TransportError {
     TransportError::from_io(at.clone(), error)
 }
+
+const REPEATABLE: bool = true;

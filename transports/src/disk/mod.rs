@@ -94,7 +94,10 @@ impl Disk {
         };
         let io = match io {
             DiskIo::Auto => OnceLock::new(),
-            DiskIo::Ring => Io::Ring(ring::shared().map_err(refused)?.clone()).into(),
+            DiskIo::Ring => {
+                let driver = ring::shared().map_err(refused)?.clone();
+                Io::Ring { driver, or_positioned: false }.into()
+            }
             DiskIo::Positioned => Io::Positioned.into(),
         };
         let (root, url) = (self.inner.root.clone(), self.inner.url.clone());
@@ -103,8 +106,9 @@ impl Disk {
 
     /// The same store, with a driver of the test's own.
     #[cfg(test)]
-    pub(crate) fn with_driver(self, driver: ring::Driver) -> Self {
-        self.inner.io.set(Io::Ring(Arc::new(driver))).expect("nothing was read or written yet");
+    pub(crate) fn with_driver(self, driver: ring::Driver, or_positioned: bool) -> Self {
+        let io = Io::Ring { driver: Arc::new(driver), or_positioned };
+        self.inner.io.set(io).expect("nothing was read or written yet");
         self
     }
 
@@ -281,7 +285,8 @@ impl Inner {
 
     /// The first call may start a thread.
     fn io(&self) -> &Io {
-        self.io.get_or_init(|| ring::shared().map_or(Io::Positioned, |driver| Io::Ring(driver.clone())))
+        let ring = |driver: &Arc<ring::Driver>| Io::Ring { driver: driver.clone(), or_positioned: true };
+        self.io.get_or_init(|| ring::shared().map_or(Io::Positioned, ring))
     }
 
     fn store_error(&self, error: std::io::Error) -> TransportError {

@@ -23,10 +23,10 @@ pub(super) struct Call {
     lease: Option<Lease>,
     /// Time that the server's being at work has taken since it last moved something.
     at_work: Duration,
-    /// Bytes of answers in that time.
+    /// Bytes that moved in that time.
     moved: usize,
-    /// Whether an error leaves the lane as it was.
-    ends_on_error: bool,
+    /// Whether a put is under way: the server may speak unasked, and an error ends the lane.
+    within_put: bool,
     /// Whether the server answered with an error.
     refused: bool,
 }
@@ -45,7 +45,7 @@ impl Call {
                 lease,
                 at_work: Duration::ZERO,
                 moved: 0,
-                ends_on_error: false,
+                within_put: false,
                 refused: false,
             };
             let answer = match call.send(request).await {
@@ -69,28 +69,38 @@ impl Call {
     }
 
     pub(super) async fn send(&mut self, request: &Request) -> Result<()> {
-        let lane = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane;
-        let sent = lane.writer.send(|out| request.encode(out)).await;
-        match sent {
-            Ok(()) => Ok(()),
-            Err(error) => Err(self.last_words(error).await),
-        }
+        self.lane()?.writer.begin(|out| request.encode(out));
+        self.flush().await
     }
 
-    /// Sends bytes of a put. An error that the server sends meanwhile is not left for the commit.
+    /// Sends bytes of a put.
     pub(super) async fn send_data(&mut self, bytes: Bytes) -> Result<()> {
-        let Lane { reader, writer } = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane;
-        let said = tokio::select! {
-            biased;
-            said = reader.unasked() => said,
-            sent = writer.data(bytes) => match sent {
-                Ok(()) => return Ok(()),
-                Err(error) => return Err(self.last_words(error).await),
-            },
-        };
-        match self.decode(said) {
-            Ok(answer) => Err(self.out_of_place(&answer, "silence")),
-            Err(error) => Err(error),
+        let count = bytes.len();
+        self.lane()?.writer.begin_data(bytes);
+        self.flush().await?;
+        self.progress(count);
+        Ok(())
+    }
+
+    /// Sends what was begun. Within a put, an error that the server sends meanwhile is not left for the commit, and a
+    /// server that is at work takes what is sent as soon as it can.
+    async fn flush(&mut self) -> Result<()> {
+        let (within_put, mut began) = (self.within_put, Instant::now());
+        loop {
+            let Lane { reader, writer } = self.lane()?;
+            // An answer to what is being sent cannot come before this has seen it sent.
+            let said = tokio::select! {
+                biased;
+                said = reader.unasked(), if within_put => said,
+                sent = writer.flush() => match sent {
+                    Ok(()) => return Ok(()),
+                    Err(error) => return Err(self.last_words(error).await),
+                },
+            };
+            match self.decode(said)? {
+                Answer::Wait => self.wait(&mut began)?,
+                answer => return Err(self.out_of_place(&answer, "silence")),
+            }
         }
     }
 
@@ -98,38 +108,49 @@ impl Call {
     pub(super) async fn answer(&mut self) -> Result<Answer> {
         let mut began = Instant::now();
         loop {
-            let reader = &mut self.lease.as_mut().ok_or_else(|| over(&self.at))?.lane.reader;
-            let said = reader.frame().await;
+            let said = self.lane()?.reader.frame().await;
             let bytes = said.as_ref().ok().and_then(Option::as_ref).map_or(0, |(_, payload)| payload.len());
             match self.decode(said)? {
-                Answer::Wait => {
-                    self.at_work += began.elapsed();
-                    began = Instant::now();
-                    let most = self.inner.patience.answer;
-                    if self.at_work > most {
-                        let words =
-                            format!("the server said for {} s that it is at work", most.as_secs_f64());
-                        return Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, words)));
-                    }
-                    if let Some(lease) = &mut self.lease {
-                        lease.lane.reader.forgive();
-                    }
-                }
+                Answer::Wait => self.wait(&mut began)?,
                 answer => {
-                    // Crumbs between saying so are no progress either.
-                    self.moved += bytes;
-                    if self.moved >= self.inner.patience.stall_bytes {
-                        (self.at_work, self.moved) = (Duration::ZERO, 0);
-                    }
+                    self.progress(bytes);
                     return Ok(answer);
                 }
             }
         }
     }
 
-    /// From here on an error may mean that the server reads no further.
-    pub(super) fn ends_on_error(&mut self) {
-        self.ends_on_error = true;
+    /// The server says that it is at work, and has been since it last did or since `began`.
+    fn wait(&mut self, began: &mut Instant) -> Result<()> {
+        self.at_work += began.elapsed();
+        *began = Instant::now();
+        let most = self.inner.patience.answer;
+        if self.at_work > most {
+            let words = format!("the server said for {} s that it is at work", most.as_secs_f64());
+            return Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, words)));
+        }
+        let Lane { reader, writer } = self.lane()?;
+        reader.forgive();
+        writer.forgive();
+        Ok(())
+    }
+
+    /// Crumbs between saying that it is at work are no progress.
+    fn progress(&mut self, bytes: usize) {
+        self.moved += bytes;
+        if self.moved >= self.inner.patience.stall_bytes {
+            (self.at_work, self.moved) = (Duration::ZERO, 0);
+        }
+    }
+
+    fn lane(&mut self) -> Result<&mut Lane> {
+        let lease = self.lease.as_mut().ok_or_else(|| over(&self.at))?;
+        Ok(&mut lease.lane)
+    }
+
+    /// From here on the server may say WAIT unasked, and an error means that it reads no further.
+    pub(super) fn within_put(&mut self) {
+        self.within_put = true;
     }
 
     /// All was said: the lane may be used again.
@@ -162,7 +183,7 @@ impl Call {
         match answer {
             Ok(Answer::Error(refusal)) => {
                 self.refused = true;
-                if !self.ends_on_error {
+                if !self.within_put {
                     self.end();
                 }
                 self.lease = None;

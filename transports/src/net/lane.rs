@@ -22,7 +22,7 @@ impl Lane {
         pace: Pace,
     ) -> Self {
         let reader = Reader { from: Box::new(from), buffer: BytesMut::new(), pace };
-        Self { reader, writer: Writer { to: Box::new(to), out: BytesMut::new(), pace } }
+        Self { reader, writer: Writer { to: Box::new(to), out: BytesMut::new(), data: Bytes::new(), pace } }
     }
 
     /// Forgets what the last request took: memory and patience.
@@ -110,42 +110,66 @@ impl Reader {
     }
 }
 
-/// Frames to a peer. A call that is dropped leaves a lane that can only be closed.
+/// Frames to a peer. A call that is dropped leaves a lane that can only be closed, unless [`flush`](Writer::flush) is
+/// called again.
 pub(crate) struct Writer {
     to: Box<dyn AsyncWrite + Send + Unpin>,
+    /// What is still to be sent of a frame,
     out: BytesMut,
+    /// and of the bytes of an object behind its header, which are not copied.
+    data: Bytes,
     pace: Pace,
 }
 
 impl Writer {
     /// Sends one frame, which `encode` puts into the buffer.
     pub(crate) async fn send(&mut self, encode: impl FnOnce(&mut BytesMut)) -> io::Result<()> {
-        self.out.clear();
-        encode(&mut self.out);
-        let bytes = self.out.split().freeze();
-        self.write(bytes).await
+        self.begin(encode);
+        self.flush().await
     }
 
-    /// Sends bytes of an object as they are, without a copy.
+    /// Sends bytes of an object.
     pub(crate) async fn data(&mut self, bytes: Bytes) -> io::Result<()> {
-        let header = Header { kind: Kind::Data, length: bytes.len() }.encode();
-        self.write(Buf::chain(&header[..], bytes)).await
+        self.begin_data(bytes);
+        self.flush().await
+    }
+
+    /// Takes a frame that is to be sent.
+    pub(crate) fn begin(&mut self, encode: impl FnOnce(&mut BytesMut)) {
+        self.out.clear();
+        encode(&mut self.out);
+    }
+
+    /// Takes bytes of an object that are to be sent.
+    pub(crate) fn begin_data(&mut self, bytes: Bytes) {
+        let header = Header { kind: Kind::Data, length: bytes.len() };
+        self.begin(|out| out.extend_from_slice(&header.encode()));
+        self.data = bytes;
+    }
+
+    /// Sends what was begun. May be dropped and called again: nothing is sent twice.
+    pub(crate) async fn flush(&mut self) -> io::Result<()> {
+        let Self { to, out, data, pace } = self;
+        let mut bytes = out.chain(&mut *data);
+        while bytes.has_remaining() {
+            if pace.keep(to.write_buf(&mut bytes)).await? == 0 {
+                return Err(ErrorKind::WriteZero.into());
+            }
+        }
+        // An empty slice would keep all that it is of.
+        *data = Bytes::new();
+        pace.keep(async { to.flush().await.map(|()| 0) }).await.map(drop)
+    }
+
+    /// A peer that works on something is not a peer that stalls.
+    pub(crate) fn forgive(&mut self) {
+        self.pace.forgive();
     }
 
     /// Says that nothing more comes.
     pub(crate) async fn finish(&mut self) -> io::Result<()> {
         let Self { to, pace, .. } = self;
         pace.keep(async { to.shutdown().await.map(|()| 0) }).await.map(drop)
-    }
-
-    async fn write(&mut self, mut bytes: impl Buf) -> io::Result<()> {
-        let Self { to, pace, .. } = self;
-        while bytes.has_remaining() {
-            if pace.keep(to.write_buf(&mut bytes)).await? == 0 {
-                return Err(ErrorKind::WriteZero.into());
-            }
-        }
-        pace.keep(async { to.flush().await.map(|()| 0) }).await.map(drop)
     }
 }
 

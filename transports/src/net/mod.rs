@@ -9,6 +9,7 @@ mod lane;
 mod lease;
 mod put;
 mod quic;
+mod read;
 mod remote;
 mod tcp;
 mod tls;

@@ -18,7 +18,7 @@ pub(super) struct RemotePut {
 
 impl RemotePut {
     pub(super) fn new(mut call: Call, length: Option<u64>) -> Self {
-        call.ends_on_error();
+        call.within_put();
         Self { at: call.at.clone(), length, written: 0, call: Some(call) }
     }
 }
@@ -37,28 +37,28 @@ impl Put for RemotePut {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
-        let mut call = self.call.take().ok_or_else(|| over(&self.at))?;
+        let call = self.call.take().ok_or_else(|| over(&self.at))?;
         check_length(&self.at, self.length, self.written, true)?;
-        call.send(&Request::Commit).await?;
-        match call.answer().await? {
-            Answer::Ok => {
-                call.end();
-                Ok(())
-            }
-            answer => Err(call.out_of_place(&answer, "OK")),
-        }
+        end(call, &Request::Commit).await
     }
 
     async fn abandon(mut self: Box<Self>) -> Result<()> {
-        let Some(mut call) = self.call.take() else { return Ok(()) };
-        call.send(&Request::Abandon).await?;
-        match call.answer().await? {
-            Answer::Ok => {
-                call.end();
-                Ok(())
-            }
-            answer => Err(call.out_of_place(&answer, "OK")),
+        match self.call.take() {
+            Some(call) => end(call, &Request::Abandon).await,
+            None => Ok(()),
         }
+    }
+}
+
+/// Says the last of a put, and waits until the server has done it.
+async fn end(mut call: Call, request: &Request) -> Result<()> {
+    call.send(request).await?;
+    match call.answer().await? {
+        Answer::Ok => {
+            call.end();
+            Ok(())
+        }
+        answer => Err(call.out_of_place(&answer, "OK")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use quinn::{ConnectionError, ReadError, WriteError};
@@ -22,8 +22,8 @@ use super::quic::QuicLanes;
 use super::tcp::TcpLanes;
 use super::tls::{Shown, client_config};
 use super::url::Address;
-use super::{Identity, Pin};
-use crate::wire::{Answer, RANGES_MAX, Request, VERSION, WireError};
+use super::{Identity, Pin, read};
+use crate::wire::{Answer, Request, VERSION, WireError};
 use crate::{
     ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
     Transport, TransportError,
@@ -231,28 +231,11 @@ impl Transport for Remote {
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
-        let request = Request::Get { name: name.clone(), range: range.clone() };
-        let call = Call::begin_ok(&self.inner, self.object(name), &request).await?;
-        let wanted = wanted(&call, &range)?;
-        Ok(pieces(call, wanted))
+        read::range(self.inner.clone(), self.object(name), name.clone(), range).await
     }
 
     async fn get_ranges(&self, name: &ObjectName, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let mut found = Vec::new();
-        let mut rest = ranges;
-        loop {
-            let (some, more) = rest.split_at(rest.len().min(RANGES_MAX));
-            let request = Request::Gets { name: name.clone(), ranges: some.to_vec() };
-            let call = Call::begin_ok(&self.inner, self.object(name), &request).await?;
-            let lengths = some.iter().map(|range| wanted(&call, range)).collect::<Result<Vec<_>>>()?;
-            let total = lengths.iter().try_fold(0_u64, |total, length| total.checked_add(*length));
-            let total = total.ok_or_else(|| call.broken("OK to more bytes than there can be"))?;
-            cut(pieces(call, total), &lengths, &mut found).await?;
-            rest = more;
-            if rest.is_empty() {
-                return Ok(found);
-            }
-        }
+        read::ranges(&self.inner, self.object(name), name, ranges).await
     }
 
     async fn prove(&self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> Result<Hash> {
@@ -317,59 +300,6 @@ impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Remote({})", self.inner.url)
     }
-}
-
-/// Bytes of a range that the server agreed to send.
-fn wanted(call: &Call, range: &Range<u64>) -> Result<u64> {
-    range.end.checked_sub(range.start).ok_or_else(|| call.broken("OK to an inverted range"))
-}
-
-/// The bytes that follow an OK: exactly `wanted`.
-fn pieces(call: Call, wanted: u64) -> ByteStream {
-    let pieces = stream::try_unfold((call, wanted), move |(mut call, missing)| async move {
-        match call.answer().await? {
-            Answer::Data(bytes) => match missing.checked_sub(bytes.len() as u64) {
-                Some(missing) => Ok(Some((bytes, (call, missing)))),
-                None => Err(call.broken("more bytes than were asked for")),
-            },
-            Answer::End if missing == 0 => {
-                call.end();
-                Ok(None)
-            }
-            Answer::End => {
-                Err(TransportError::Truncated { at: call.at.clone(), wanted, got: wanted - missing })
-            }
-            answer => Err(call.out_of_place(&answer, "DATA or END")),
-        }
-    });
-    pieces.boxed()
-}
-
-/// Cuts bytes that follow each other into ranges of these lengths. Memory is taken as they come, whatever was
-/// announced.
-async fn cut(mut pieces: ByteStream, lengths: &[u64], found: &mut Vec<Bytes>) -> Result<()> {
-    let mut piece = Bytes::new();
-    for &length in lengths {
-        let mut range = BytesMut::new();
-        let mut missing = length;
-        loop {
-            let here = missing.min(piece.len() as u64);
-            let part = piece.split_to(usize::try_from(here).expect("no more than a piece"));
-            missing -= here;
-            if missing == 0 && range.is_empty() {
-                found.push(part);
-                break;
-            }
-            range.extend_from_slice(&part);
-            if missing == 0 {
-                found.push(range.freeze());
-                break;
-            }
-            piece = pieces.try_next().await?.unwrap_or_default();
-        }
-    }
-    // The end, so that the lane can be used again.
-    pieces.try_next().await.map(drop)
 }
 
 fn check_names(call: &Call, names: &[ObjectName], prefix: &str, listed: usize) -> Result<()> {

@@ -37,6 +37,27 @@ struct Request {
 
 type Answer = oneshot::Sender<io::Result<Work>>;
 
+/// The end of an operation that the thread did not answer.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the thread that does input and output for this process has ended")]
+pub(crate) struct Ended {
+    /// Whether the kernel may have begun it, or still be at it.
+    pub(crate) begun: bool,
+}
+
+impl Ended {
+    /// Whether that is the error, and how.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+}
+
+impl From<Ended> for io::Error {
+    fn from(ended: Ended) -> Self {
+        Self::other(ended)
+    }
+}
+
 impl Driver {
     pub(super) fn start(system: Box<impl System + 'static>) -> io::Result<Self> {
         let bell = Arc::new(rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?.into());
@@ -73,10 +94,16 @@ impl Driver {
         self.ask(file, Work::Sync, 0).await.map(drop)
     }
 
+    /// Whether the thread has ended: nothing that is asked for from now on is done.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.inbox.lock().is_none()
+    }
+
     async fn ask(&self, file: &Arc<File>, work: Work, offset: u64) -> io::Result<Work> {
         let (answer, answered) = oneshot::channel();
         self.inbox.put(Request { file: file.clone(), work, offset, answer })?;
-        answered.await.unwrap_or_else(|_| Err(ended()))
+        answered.await.unwrap_or_else(|_| Err(Ended { begun: true }.into()))
     }
 }
 
@@ -90,7 +117,7 @@ impl Inbox {
     fn put(&self, request: Request) -> io::Result<()> {
         let first = {
             let mut requests = self.lock();
-            let requests = requests.as_mut().ok_or_else(ended)?;
+            let requests = requests.as_mut().ok_or(Ended { begun: false })?;
             requests.push(request);
             requests.len() == 1
         };
@@ -129,9 +156,9 @@ impl Drop for Closing<'_> {
 }
 
 fn run(inbox: &Inbox, mut queue: Queue) {
-    // Dropped in reverse: the answers, so that everybody hears of the end, the inbox, and last the ring.
-    let _closing = Closing(inbox);
+    // Dropped in reverse: the inbox, the answers, so that everybody hears of the end, and last the ring.
     let mut answers: HashMap<u64, Answer> = HashMap::new();
+    let _closing = Closing(inbox);
     let mut tag = BELL;
     listen(inbox, &mut queue);
     // An error here is one of the ring itself, and nothing that is asked of it can be answered.
@@ -160,10 +187,6 @@ fn run(inbox: &Inbox, mut queue: Queue) {
 /// Lets the ring wait for the bell.
 fn listen(inbox: &Inbox, queue: &mut Queue) {
     queue.push(Operation::new(BELL, inbox.bell.clone(), Work::Read(vec![0; 8]), 0));
-}
-
-fn ended() -> io::Error {
-    io::Error::other("the thread that does input and output for this process has ended")
 }
 
 /// The tag of reading the bell; all others count on from it.

@@ -17,15 +17,18 @@ mod read;
 mod sys;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_of_its_end;
 
 use std::io;
 use std::sync::{Arc, LazyLock};
 
 pub use self::driver::Driver;
+pub(crate) use self::driver::Ended;
 pub use self::read::ReadQueue;
 use self::sys::Uring;
 
-/// Why this process cannot use io_uring; `None` if it can.
+/// Why this process cannot use io_uring, or not any more; `None` if it can.
 pub fn refusal() -> Option<&'static str> {
     shared().err()
 }
@@ -45,7 +48,11 @@ pub fn shared() -> Result<&'static Arc<Driver>, &'static str> {
         let driver = open(DEPTH).and_then(Driver::start);
         driver.map(Arc::new).map_err(|error| error.to_string())
     });
-    SHARED.as_ref().map_err(String::as_str)
+    match &*SHARED {
+        Ok(driver) if driver.has_ended() => Err(ENDED),
+        Ok(driver) => Ok(driver),
+        Err(why) => Err(why),
+    }
 }
 
 /// A ring that was seen to work.
@@ -53,6 +60,7 @@ fn open(depth: u32) -> io::Result<Box<Uring>> {
     Ok(Box::new(Uring::new(depth)?))
 }
 
+const ENDED: &str = "it stopped working, and its thread has ended";
 /// Operations that the kernel works on at a time; more wait in the queue. Costs 8 KiB of the kernel's memory, and as
 /// many buffers as callers wait for.
 const DEPTH: u32 = 64;

@@ -19,23 +19,25 @@ use super::{Driver, ReadQueue, open};
 use crate::{Disk, ObjectName, Transport, TransportError};
 
 /// The kernel, or a word why it is not tried.
-fn kernel() -> Option<Box<super::sys::Uring>> {
+pub(super) fn kernel() -> Option<Box<super::sys::Uring>> {
     open(8).inspect_err(|error| eprintln!("skipped: no io_uring: {error}")).ok()
 }
 
 /// What goes wrong on the way to the kernel and back.
 #[derive(Default)]
-struct Faults {
+pub(super) struct Faults {
     /// Of 100 tries, so many are cut short, interrupted, or told to come again.
-    passing: u64,
+    pub(super) passing: u64,
     /// The try, counted over all, that fails for good, and how.
-    fatal: Option<(u64, Errno)>,
+    pub(super) fatal: Option<(u64, Errno)>,
     /// The try in which the thread of the driver panics.
-    panic: Option<u64>,
+    pub(super) panic: Option<u64>,
+    /// The try from which on the ring itself fails.
+    pub(super) broken: Option<u64>,
 }
 
 /// A kernel with faults.
-struct Faulty<S> {
+pub(super) struct Faulty<S> {
     system: S,
     faults: Faults,
     seed: u64,
@@ -45,7 +47,7 @@ struct Faulty<S> {
 }
 
 impl<S: System + 'static> Faulty<S> {
-    fn driver(system: S, faults: Faults, seed: u64) -> (Driver, Arc<AtomicU64>) {
+    pub(super) fn driver(system: S, faults: Faults, seed: u64) -> (Driver, Arc<AtomicU64>) {
         let tries = Arc::new(AtomicU64::new(0));
         let faulty = Self { system, faults, seed, tries: tries.clone(), answers: VecDeque::new() };
         (Driver::start(Box::new(faulty)).unwrap(), tries)
@@ -88,6 +90,9 @@ impl<S: System + 'static> System for Faulty<S> {
     }
 
     fn enter(&mut self, least: usize) -> io::Result<()> {
+        if self.faults.broken.is_some_and(|at| self.tries.load(Ordering::Relaxed) > at) {
+            return Err(Errno::BADF.into());
+        }
         self.system.enter(if self.answers.is_empty() { least } else { 0 })
     }
 
@@ -96,11 +101,11 @@ impl<S: System + 'static> System for Faulty<S> {
     }
 }
 
-fn pattern(length: usize) -> Vec<u8> {
+pub(super) fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i % 251) as u8).collect()
 }
 
-const FILE_BYTES: usize = 100_000;
+pub(super) const FILE_BYTES: usize = 100_000;
 
 /// Writes a file in pieces, all at the same time, and makes it durable.
 async fn write(driver: &Driver, file: &Arc<File>, piece: usize) -> io::Result<()> {
@@ -146,7 +151,7 @@ async fn an_error_at_any_operation_is_reported_and_ends_nothing_else() {
 }
 
 /// Puts an object of [`FILE_BYTES`] in ten writes.
-async fn put(disk: &Disk, name: &ObjectName) -> crate::Result<()> {
+pub(super) async fn put(disk: &Disk, name: &ObjectName) -> crate::Result<()> {
     let mut put = disk.put(name, Some(FILE_BYTES as u64)).await?;
     for piece in pattern(FILE_BYTES).chunks(FILE_BYTES / 10) {
         put.write(Bytes::copy_from_slice(piece)).await?;
@@ -160,7 +165,7 @@ async fn an_object_is_whole_after_every_fault_that_passes() {
         let Some(kernel) = kernel() else { return };
         let (driver, _) = Faulty::driver(*kernel, Faults { passing: 60, ..Faults::default() }, seed);
         let (place, name) = (tempfile::tempdir().unwrap(), ObjectName::new("id/0").unwrap());
-        let disk = Disk::open(place.path()).unwrap().with_driver(driver);
+        let disk = Disk::open(place.path()).unwrap().with_driver(driver, false);
         put(&disk, &name).await.unwrap();
         let read = disk.get_ranges(&name, &[0..FILE_BYTES as u64, 7..8]).await.unwrap();
         assert!(read[0] == pattern(FILE_BYTES) && read[1] == [7][..], "seed {seed}");
@@ -175,7 +180,7 @@ async fn an_object_whose_write_or_sync_failed_is_never_acknowledged_and_leaves_n
         let faults = Faults { fatal: Some((at, Errno::IO)), ..Faults::default() };
         let (driver, tries) = Faulty::driver(*kernel, faults, 1);
         let (place, name) = (tempfile::tempdir().unwrap(), ObjectName::new("id/0").unwrap());
-        let disk = Disk::open(place.path()).unwrap().with_driver(driver);
+        let disk = Disk::open(place.path()).unwrap().with_driver(driver, false);
         let result = put(&disk, &name).await;
         if at == 11 {
             result.unwrap();

@@ -1,10 +1,43 @@
-//! Handshakes under way: so many, and the oldest makes room.
+//! Letting connections in. Handshakes under way: so many, and the oldest makes room.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::{Stopped, until_stopped};
+
+/// Serves whoever comes `next` and is let in, until the server stops or there is nothing to listen on. Returns the
+/// connections that are left.
+pub(super) async fn accept<C, N, S>(
+    handshakes_max: usize,
+    mut stopped: Stopped,
+    next: impl Fn() -> N,
+    let_in: impl Fn(C, &mut Handshakes) -> Option<C>,
+    serve: impl Fn(C, Done) -> S,
+) -> JoinSet<()>
+where
+    N: Future<Output = Option<C>>,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut handshakes = Handshakes::new(handshakes_max);
+    loop {
+        tokio::select! {
+            () = until_stopped(&mut stopped) => return connections,
+            // One that panicked ended there, and nothing else did.
+            Some(_) = connections.join_next() => {}
+            came = next() => {
+                let Some(came) = came else { return connections };
+                let Some(came) = let_in(came, &mut handshakes) else { continue };
+                let done = Done::default();
+                let task = connections.spawn(serve(came, done.clone()));
+                handshakes.add(done, task);
+            }
+        }
+    }
+}
 
 /// The handshakes of one listener.
 ///
@@ -15,7 +48,7 @@ pub(super) struct Handshakes {
     under_way: VecDeque<(Done, AbortHandle)>,
 }
 
-/// Set when a handshake came to its end.
+/// Set when a handshake has led to a connection that is served.
 #[derive(Clone, Default)]
 pub(super) struct Done(Arc<AtomicBool>);
 
@@ -30,7 +63,7 @@ impl Done {
 }
 
 impl Handshakes {
-    pub(super) fn new(most: usize) -> Self {
+    fn new(most: usize) -> Self {
         Self { most: most.max(1), under_way: VecDeque::new() }
     }
 
@@ -41,7 +74,7 @@ impl Handshakes {
     }
 
     /// Adds one, and ends the oldest if there are too many.
-    pub(super) fn add(&mut self, done: Done, task: AbortHandle) {
+    fn add(&mut self, done: Done, task: AbortHandle) {
         if self.under_way.len() >= self.most
             && self.count() >= self.most
             && let Some((_, oldest)) = self.under_way.pop_front()

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
 use super::limits::{LIST_BYTES, READ_BYTES};
@@ -28,6 +28,12 @@ pub(super) struct Service {
     /// Lanes of its connection.
     pub(super) lanes: u16,
     pub(super) lane: Lane,
+}
+
+/// Bytes in flight, until it is dropped.
+pub(super) struct Room {
+    _own: OwnedSemaphorePermit,
+    _all: OwnedSemaphorePermit,
 }
 
 /// What becomes of a lane after a request.
@@ -146,7 +152,7 @@ impl Service {
     }
 
     async fn prove(&mut self, name: &ObjectName, range: Range<u64>, nonce: &Nonce) -> io::Result<()> {
-        let (store, _room) = (self.store(), self.room_at_work(READ_BYTES).await?);
+        let (store, _room) = (self.store(), self.room(READ_BYTES).await?);
         match self.at_work(store.prove(name, range, nonce)).await? {
             Ok(hash) => self.answer(&Answer::Proof(hash)).await,
             Err(error) => self.refuse(&error).await,
@@ -162,7 +168,7 @@ impl Service {
     }
 
     async fn list(&mut self, prefix: &str) -> io::Result<()> {
-        let (store, _room) = (self.store(), self.room_at_work(LIST_BYTES).await?);
+        let (store, _room) = (self.store(), self.room(LIST_BYTES).await?);
         let mut names = match self.at_work(store.list(prefix)).await? {
             Ok(names) => names.ready_chunks(NAMES_BATCH),
             Err(error) => return self.refuse(&error).await,
@@ -194,7 +200,7 @@ impl Service {
             let source = io::Error::new(io::ErrorKind::PermissionDenied, "this client may only add");
             return self.refuse(&TransportError::Refused { at: area.at(name), source }).await;
         }
-        match self.at_work(area.delete(name)).await? {
+        match self.at_work_to_the_end(area.delete(name)).await? {
             Ok(()) => self.answer(&Answer::Ok).await,
             Err(error) => self.refuse(&error).await,
         }
@@ -203,7 +209,7 @@ impl Service {
     /// Sends pieces as they come. The inner result is that of the store.
     async fn send_pieces(&mut self, mut pieces: crate::ByteStream) -> io::Result<Result<()>> {
         loop {
-            let _room = self.room_at_work(READ_BYTES).await?;
+            let _room = self.room(READ_BYTES).await?;
             match self.at_work(pieces.try_next()).await? {
                 Ok(Some(piece)) => self.lane.writer.data(piece).await?,
                 Ok(None) => return Ok(Ok(())),
@@ -219,7 +225,7 @@ impl Service {
         name: &ObjectName,
         batch: &[Range<u64>],
     ) -> io::Result<Result<()>> {
-        let _room = self.room_at_work(2 * BATCH_BYTES as usize).await?;
+        let _room = self.room(2 * BATCH_BYTES as usize).await?;
         match self.at_work(store.get_ranges(name, batch)).await? {
             Ok(ranges) => {
                 let bytes: Bytes = ranges.concat().into();
@@ -270,32 +276,27 @@ impl Service {
         }
     }
 
-    /// Memory for bytes on their way, the client's own first: it waits for itself before it waits for others.
-    pub(super) async fn room(
-        &mut self,
-        bytes: usize,
-    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
-        let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
-        let own = self.client.inflight.clone().acquire_many_owned(bytes).await;
-        let all = self.shared.inflight.clone().acquire_many_owned(bytes).await;
-        Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
+    /// As [`at_work`](Self::at_work), for what must not end half-way: it goes on when the client is gone, and the
+    /// client's connection counts until it is done.
+    pub(super) async fn at_work_to_the_end<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        let mut work = pin!(work);
+        let done = self.at_work(&mut work).await;
+        if done.is_err() {
+            work.await;
+        }
+        done
     }
 
-    /// As [`room`](Self::room), for answers: other lanes may keep it for as long as nobody reads from them, so the
-    /// client is told that it is waited for.
-    async fn room_at_work(
-        &mut self,
-        bytes: usize,
-    ) -> io::Result<(OwnedSemaphorePermit, OwnedSemaphorePermit)> {
+    /// Memory for bytes on their way, the client's own first: it waits for itself before it waits for others. Those
+    /// may keep it for as long as their peers are slow, so the client is told that it is waited for.
+    pub(super) async fn room(&mut self, bytes: usize) -> io::Result<Room> {
         let bytes = u32::try_from(bytes).map_err(io::Error::other)?;
         let (own, all) = (self.client.inflight.clone(), self.shared.inflight.clone());
-        let (own, all) = self
-            .at_work(async {
-                let own = own.acquire_many_owned(bytes).await;
-                (own, all.acquire_many_owned(bytes).await)
-            })
-            .await?;
-        Ok((own.map_err(io::Error::other)?, all.map_err(io::Error::other)?))
+        let room = self.at_work(async {
+            let own = own.acquire_many_owned(bytes).await?;
+            Ok(Room { _own: own, _all: all.acquire_many_owned(bytes).await? })
+        });
+        room.await?.map_err(|closed: AcquireError| io::Error::other(closed))
     }
 
     async fn end(mut self) {

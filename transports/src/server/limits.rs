@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Bounds on everything that a peer decides. With the defaults a server stays below 512 MiB whatever its peers do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Handshakes under way at a time on one listener, about 64 KiB each. One more ends the oldest: whoever opens
-    /// connections and says nothing makes room for whoever speaks.
+    /// Handshakes under way at a time on one listener, and connections that are being turned away, about 64 KiB each.
+    /// One more ends the oldest: whoever opens connections and says nothing makes room for whoever speaks.
     pub handshakes: usize,
     /// Time for a handshake.
     pub handshake_time: Duration,
@@ -74,6 +74,8 @@ pub(super) const LIST_BYTES: usize = 8 * MIB;
 const _: () = assert!(
     Limits::DEFAULT.inflight_bytes_per_client >= Limits::DEFAULT.lanes_per_connection as usize * READ_BYTES
 );
+/// Bytes that a QUIC client may send before it is known whether there is room for its connection.
+pub(super) const QUIC_FIRST_BYTES: usize = 16 * 1024;
 /// Bytes that a QUIC client may send before the server has read them.
 pub(super) const QUIC_RECEIVE_BYTES: usize = 4 * MIB;
 /// Of these, bytes of one stream.

@@ -4,6 +4,7 @@
 //! room up to [`Limits`] and its quota, and an end to every wait; a connection that panics ends alone.
 
 mod accept;
+mod area;
 mod clients;
 mod lane;
 mod limits;
@@ -20,7 +21,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-pub use clients::{Area, Client, Clients};
+pub use area::Area;
+pub use clients::{Client, Clients};
 pub use limits::Limits;
 
 use crate::net::{Identity, Pin, server_config};

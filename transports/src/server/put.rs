@@ -2,12 +2,13 @@
 
 use std::io;
 
+use bytes::Bytes;
+
+use super::area::Reservation;
 use super::lane::{Next, Service};
+use crate::transport::check_length;
 use crate::wire::{Answer, Header, Request};
 use crate::{ObjectName, Put, Result, TransportError};
-
-use super::clients::Reservation;
-use crate::transport::check_length;
 
 impl Service {
     pub(super) async fn put(&mut self, name: ObjectName, length: Option<u64>) -> io::Result<Next> {
@@ -36,8 +37,8 @@ impl Service {
             let Some((_, payload)) = self.lane.reader.frame().await? else { return Ok(Next::End) };
             match Request::decode(kind, payload) {
                 Ok(Request::Data(bytes)) => {
-                    if let Err(error) = self.take(&mut object, bytes).await {
-                        object.put.abandon().await.unwrap_or_default();
+                    if let Err(error) = self.take(&mut object, bytes).await? {
+                        self.at_work(object.put.abandon()).await?.unwrap_or_default();
                         self.refuse(&error).await?;
                         return Ok(Next::End);
                     }
@@ -53,29 +54,25 @@ impl Service {
         }
     }
 
-    async fn take(&mut self, object: &mut Incoming, bytes: bytes::Bytes) -> Result<()> {
+    /// Gives bytes to the store. The inner result is that of the store.
+    async fn take(&mut self, object: &mut Incoming, bytes: Bytes) -> io::Result<Result<()>> {
         let at = self.client.area.at(&object.name);
-        let count = bytes.len() as u64;
-        object.written = object.written.saturating_add(count);
-        check_length(&at, object.length, object.written, false)?;
-        if object.length.is_none() {
-            object.reservation.grow(&at, count)?;
+        object.written = object.written.saturating_add(bytes.len() as u64);
+        let fits = check_length(&at, object.length, object.written, false)
+            .and_then(|()| object.reservation.hold(&at, object.written));
+        match fits {
+            Ok(()) => self.at_work(object.put.write(bytes)).await,
+            Err(error) => Ok(Err(error)),
         }
-        object.put.write(bytes).await
     }
 
     async fn commit(&mut self, object: Incoming) -> io::Result<Next> {
         let at = self.client.area.at(&object.name);
         if let Err(error) = check_length(&at, object.length, object.written, true) {
-            object.put.abandon().await.unwrap_or_default();
+            self.at_work(object.put.abandon()).await?.unwrap_or_default();
             return self.done(Err(error)).await;
         }
-        // If the client goes away meanwhile, the object may be there all the same.
-        let kept = object.reservation.keep();
-        let committed = self.at_work(object.put.commit()).await?;
-        if committed.is_err() {
-            kept.undo();
-        }
+        let committed = self.at_work_to_the_end(object.reservation.commit(object.put, &object.name)).await?;
         self.done(committed).await
     }
 

@@ -11,11 +11,11 @@ use quinn::{Connection, Endpoint, Incoming, ServerConfig, TransportConfig, VarIn
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::accept::{Done, Handshakes};
+use super::accept::{self, Done, Handshakes};
 use super::lane::{Service, turn_away};
 use super::limits::{
-    QUIC_INCOMING_BYTES, QUIC_INCOMING_MAX, QUIC_RECEIVE_BYTES, QUIC_RETRY_HANDSHAKES, QUIC_SEND_BYTES,
-    QUIC_STREAM_BYTES,
+    QUIC_FIRST_BYTES, QUIC_INCOMING_BYTES, QUIC_INCOMING_MAX, QUIC_RECEIVE_BYTES, QUIC_RETRY_HANDSHAKES,
+    QUIC_SEND_BYTES, QUIC_STREAM_BYTES,
 };
 use super::{Client, Limits, Shared, Stopped, until_stopped};
 use crate::net::{Lane, pin_of_peer, speaks_alpn};
@@ -28,13 +28,12 @@ pub(super) fn endpoint(
 ) -> io::Result<Endpoint> {
     let crypto = QuicServerConfig::try_from(tls).expect("the provider has the cipher of QUIC");
     let mut config = ServerConfig::with_crypto(Arc::new(crypto));
-    let window = |bytes: usize| VarInt::try_from(bytes as u64).expect("a window is a few MiB");
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(limits.lanes_per_connection.into())
         .max_concurrent_uni_streams(0_u8.into())
         .stream_receive_window(window(QUIC_STREAM_BYTES))
-        .receive_window(window(QUIC_RECEIVE_BYTES))
+        .receive_window(window(QUIC_FIRST_BYTES))
         .send_window(QUIC_SEND_BYTES as u64)
         .datagram_receive_buffer_size(None)
         .max_idle_timeout(limits.idle_time.try_into().ok());
@@ -46,29 +45,19 @@ pub(super) fn endpoint(
     Endpoint::server(config, address)
 }
 
-pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>, mut stopped: Stopped) {
-    let mut connections = JoinSet::new();
-    let mut handshakes = Handshakes::new(shared.limits.handshakes);
-    loop {
-        tokio::select! {
-            () = until_stopped(&mut stopped) => break,
-            Some(_) = connections.join_next() => {}
-            incoming = endpoint.accept() => {
-                let Some(incoming) = incoming else { break };
-                if incoming.may_retry()
-                    && !incoming.remote_address_validated()
-                    && handshakes.count() >= QUIC_RETRY_HANDSHAKES
-                {
-                    // Costs the server nothing, and whoever forged the address never answers.
-                    let _ = incoming.retry();
-                    continue;
-                }
-                let done = Done::default();
-                let task = connection(incoming, shared.clone(), stopped.clone(), done.clone());
-                handshakes.add(done, connections.spawn(task));
-            }
+pub(super) async fn accept(endpoint: Endpoint, shared: Arc<Shared>, stopped: Stopped) {
+    let let_in = |incoming: Incoming, handshakes: &mut Handshakes| {
+        let known = incoming.remote_address_validated() || !incoming.may_retry();
+        if known || handshakes.count() < QUIC_RETRY_HANDSHAKES {
+            return Some(incoming);
         }
-    }
+        // Costs the server nothing, and whoever forged the address never answers.
+        let _ = incoming.retry();
+        None
+    };
+    let most = shared.limits.handshakes;
+    let serve = |incoming, done| connection(incoming, shared.clone(), stopped.clone(), done);
+    let mut connections = accept::accept(most, stopped.clone(), || endpoint.accept(), let_in, serve).await;
     endpoint.set_server_config(None);
     while connections.join_next().await.is_some() {}
     endpoint.close(CLOSED, b"the server stops");
@@ -80,10 +69,12 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
     let Ok(Ok(connection)) = timeout(shared.limits.handshake_time, connecting).await else { return };
     let client = pin_of_peer(&connection).and_then(|pin| shared.clients.get(pin));
     let Some(client) = client.filter(|_| speaks(&connection)) else { return };
-    done.set();
 
     let permits = (client.quic.clone().try_acquire_owned(), shared.quic.clone().try_acquire_owned());
     let (Ok(_own), Ok(_all)) = permits else { return refuse(&connection, &client, &shared).await };
+    // Not before: whoever is turned away is bounded as a handshake, and takes no more than one.
+    done.set();
+    connection.set_receive_window(window(QUIC_RECEIVE_BYTES));
     let greeted = Arc::new(AtomicBool::new(false));
     let mut lanes = JoinSet::new();
     loop {
@@ -101,8 +92,9 @@ async fn connection(incoming: Incoming, shared: Arc<Shared>, mut stopped: Stoppe
             }
         }
     }
+    // Also when the client is gone: a commit is not left half-way.
+    while lanes.join_next().await.is_some() {}
     if connection.close_reason().is_none() {
-        while lanes.join_next().await.is_some() {}
         // Closing throws away what is not confirmed yet.
         let _ = timeout(CLOSE_TIME, connection.closed()).await;
         connection.close(CLOSED, b"nothing was asked");
@@ -116,6 +108,10 @@ async fn refuse(connection: &Connection, client: &Client, shared: &Shared) {
     let lane = Lane::new(from, to, shared.limits.pace());
     turn_away(lane, client, "this client has too many connections, or all clients together").await;
     let _ = timeout(CLOSE_TIME, connection.closed()).await;
+}
+
+fn window(bytes: usize) -> VarInt {
+    VarInt::try_from(bytes as u64).expect("a window is a few MiB")
 }
 
 fn speaks(connection: &Connection) -> bool {

@@ -6,40 +6,34 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::accept::{Done, Handshakes};
+use super::accept::{self, Done, Handshakes};
 use super::lane::{Service, turn_away};
-use super::{Shared, Stopped, until_stopped};
+use super::{Shared, Stopped};
 use crate::net::{Lane, peer_pin, speaks_alpn};
 
 pub(super) async fn accept(
     listener: TcpListener,
     tls: Arc<rustls::ServerConfig>,
     shared: Arc<Shared>,
-    mut stopped: Stopped,
+    stopped: Stopped,
 ) {
     let tls = TlsAcceptor::from(tls);
-    let mut connections = JoinSet::new();
-    let mut handshakes = Handshakes::new(shared.limits.handshakes);
-    loop {
-        tokio::select! {
-            () = until_stopped(&mut stopped) => break,
-            // One that panicked ended there, and nothing else did.
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => {
-                    let done = Done::default();
-                    let task = connection(socket, tls.clone(), shared.clone(), stopped.clone(), done.clone());
-                    handshakes.add(done, connections.spawn(task));
-                }
+    let next = || async {
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => return Some(socket),
                 // Out of descriptors, perhaps: some connection will end.
                 Err(_) => sleep(ACCEPT_PAUSE).await,
-            },
+            }
         }
-    }
+    };
+    let most = shared.limits.handshakes;
+    let let_in = |socket, _: &mut Handshakes| Some(socket);
+    let serve = |socket, done| connection(socket, tls.clone(), shared.clone(), stopped.clone(), done);
+    let mut connections = accept::accept(most, stopped.clone(), next, let_in, serve).await;
     drop(listener);
     while connections.join_next().await.is_some() {}
 }
@@ -56,7 +50,6 @@ async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, st
     let client = peer_pin(session.peer_certificates()).and_then(|pin| shared.clients.get(pin));
     let spoken = speaks_alpn(session.alpn_protocol());
     let Some(client) = client.filter(|_| spoken) else { return };
-    done.set();
 
     let (from, to) = split(stream);
     let lane = Lane::new(from, to, shared.limits.pace());
@@ -65,6 +58,8 @@ async fn connection(socket: TcpStream, tls: TlsAcceptor, shared: Arc<Shared>, st
         return turn_away(lane, &client, "this client has too many connections, or all clients together")
             .await;
     };
+    // Whoever is turned away counts as a handshake to the end: there is no permit that would bound them.
+    done.set();
     let greeted = Arc::new(AtomicBool::new(false));
     Service { shared, client, greeted, lanes: 1, lane }.run(stopped).await;
 }

@@ -1,14 +1,19 @@
 //! Servers on loopback for tests: real TLS, real disks, a directory of their own.
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub(crate) mod flood;
+pub(crate) mod gate;
 pub(crate) mod script;
+pub(crate) mod tls;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use tanner_transports::net::{Identity, Patience, Remote};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
-use tanner_transports::{Disk, Transport};
+use tanner_transports::{Disk, ObjectName, Result, Transport, TransportError};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -31,8 +36,20 @@ impl Served {
         quota: Option<u64>,
         append_only: bool,
     ) -> Self {
+        let disk = |path: PathBuf| Arc::new(Disk::open(path).expect("a path"));
+        Self::over(disk, schemes, limits, quota, append_only).await
+    }
+
+    /// With the store that is made of a directory.
+    pub(crate) async fn over<T: Transport + 'static>(
+        store: impl FnOnce(PathBuf) -> Arc<T>,
+        schemes: &[&str],
+        limits: Limits,
+        quota: Option<u64>,
+        append_only: bool,
+    ) -> Self {
         let place = tempfile::tempdir().expect("a temporary directory");
-        let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path().join("store")).expect("a path"));
+        let store = store(place.path().join("store"));
         let (own, client) = (Arc::new(Identity::generate()), Arc::new(Identity::generate()));
         let known = Client::new(Arc::new(Area::new(store, quota)), &limits);
         let known = if append_only { known.append_only() } else { known };
@@ -55,6 +72,30 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+pub(crate) fn name(name: &str) -> ObjectName {
+    ObjectName::new(name).expect("a name")
+}
+
+pub(crate) async fn put(store: &dyn Transport, object: &str, bytes: usize) -> Result<()> {
+    let mut put = store.put(&name(object), Some(bytes as u64)).await?;
+    put.write(vec![7; bytes].into()).await?;
+    put.commit().await
+}
+
+/// A good client stores and reads.
+pub(crate) async fn works(store: &dyn Transport, object: &str) {
+    put(store, object, 300_000).await.expect("a good client stores");
+    let pieces = store.get(&name(object), 0..300_000).await.expect("a good client reads");
+    let pieces: Vec<_> = pieces.try_collect().await.expect("all of it");
+    assert!(pieces.concat() == vec![7; 300_000]);
+}
+
+/// An error with its cause.
+pub(crate) fn words(error: &TransportError) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
 }
 
 /// Short, so that a test of what never comes is over soon.

@@ -2,19 +2,18 @@
 #![allow(dead_code, reason = "each test file uses some of it")]
 #![allow(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
-use tanner_transports::net::{Identity, Pin};
+use tanner_transports::net::Pin;
 use tanner_transports::wire::{Answer, Header, Kind, VERSION, Welcome};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+
+use super::tls::server_tls;
 
 /// What the server does once it has read a request.
 #[derive(Clone, Debug)]
@@ -68,12 +67,17 @@ pub(crate) fn frame(answer: &Answer) -> Vec<u8> {
 
 /// Starts the server; its URL.
 pub(crate) async fn play(scheme: &str, script: Script) -> String {
-    let (identity, config) = tls();
+    let (identity, config) = server_tls();
+    let address = play_as(scheme, script, config).await;
+    format!("{scheme}://{address}#{}", identity.pin())
+}
+
+/// Starts the server with a TLS of its own; where it listens.
+pub(crate) async fn play_as(scheme: &str, script: Script, config: rustls::ServerConfig) -> SocketAddr {
     let (script, requests) = (Arc::new(script), Arc::new(AtomicUsize::new(0)));
-    let pin = identity.pin();
     if scheme == "tcp" {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("tcp://{}#{pin}", listener.local_addr().unwrap());
+        let address = listener.local_addr().unwrap();
         let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
@@ -85,12 +89,12 @@ pub(crate) async fn play(scheme: &str, script: Script) -> String {
                 });
             }
         });
-        return url;
+        return address;
     }
     let crypto = quinn::crypto::rustls::QuicServerConfig::try_from(config).unwrap();
     let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     let endpoint = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
-    let url = format!("quic://{}#{pin}", endpoint.local_addr().unwrap());
+    let address = endpoint.local_addr().unwrap();
     tokio::spawn(async move {
         while let Some(incoming) = endpoint.accept().await {
             let (script, requests) = (script.clone(), requests.clone());
@@ -102,7 +106,7 @@ pub(crate) async fn play(scheme: &str, script: Script) -> String {
             });
         }
     });
-    url
+    address
 }
 
 async fn lane(
@@ -168,76 +172,6 @@ pub(crate) async fn read_frame(from: &mut (impl AsyncRead + Unpin)) -> Option<Ki
     Some(header.kind)
 }
 
-/// A key, and a server's side of TLS with it that lets everybody in.
-pub(crate) fn tls() -> (Identity, rustls::ServerConfig) {
-    let (identity, chain, key) = parts();
-    let mut config = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_client_cert_verifier(Arc::new(Anybody))
-        .with_single_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![ALPN.to_vec()];
-    (identity, config)
-}
-
-/// An identity, and what it is made of.
-pub(crate) fn parts() -> (Identity, Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-    let place = tempfile::tempdir().unwrap();
-    let path = place.path().join("node.pem");
-    let identity = Identity::generate();
-    identity.save(&path).unwrap();
-    let pem = std::fs::read(&path).unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(&pem).unwrap()];
-    (identity, chain, PrivateKeyDer::from_pem_slice(&pem).unwrap())
-}
-
-pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
-}
-
 pub(crate) fn with_pin(url: &str, pin: Pin) -> String {
     format!("{}#{pin}", url.split_once('#').unwrap().0)
 }
-
-#[derive(Debug)]
-struct Anybody;
-
-impl ClientCertVerifier for Anybody {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
-}
-
-pub(crate) const ALPN: &[u8] = b"tanner/1";

@@ -1,21 +1,14 @@
-//! The contract, kept by a bucket: of a server in this process, or of the one that the environment names.
+//! A bucket for one trial: of a server in this process, or of the one that the environment names.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
 
 use futures_util::TryStreamExt;
-use tanner_transports::{Patience, S3, S3Keys, Transport, TransportError, conformance_tests};
+use tanner_transports::{Patience, S3, S3Keys, Transport, TransportError};
 
-#[path = "common/s3_server.rs"]
-mod s3_server;
+use crate::s3_server;
 
-// A server of its own for each trial, or, where the environment names another one, a prefix of its own there.
-conformance_tests!(s3, {
-    let place = S3Place::new().await;
-    move || Arc::new(place.open()) as Arc<dyn Transport>
-});
-
-struct S3Place {
+/// A server of its own, or, where the environment names another one, a prefix of its own there.
+pub(crate) struct S3Place {
     url: String,
     keys: S3Keys,
     /// The root of the server in this process.
@@ -23,7 +16,7 @@ struct S3Place {
 }
 
 impl S3Place {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let Ok(endpoint) = std::env::var("TANNER_TEST_S3_ENDPOINT") else {
             let root = tempfile::tempdir().expect("a temporary directory");
             let address = s3_server::serve(root.path()).await;
@@ -38,7 +31,7 @@ impl S3Place {
         Self { url, keys: S3Keys::Environment, _root: None }
     }
 
-    fn open(&self) -> S3 {
+    pub(crate) fn open(&self) -> S3 {
         S3::open(&self.url, &self.keys, Patience::default()).expect("a URL and keys")
     }
 }
