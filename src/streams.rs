@@ -115,7 +115,7 @@ impl Streams {
             load.busy = load.busy.max((stream.meter.busy(now) - *before).div_duration_f64(span).min(1.0));
         }
         let pass_busy = 1.0 - self.span.waited.div_duration_f64(span).min(1.0);
-        if let Some((store, blocks)) = excess(&loads, pass_busy, self.left) {
+        for (store, blocks) in excess(&loads, pass_busy, self.left) {
             // The cheapest to make again are data blocks, of which only their part of the source is read.
             let of_store = |stream: &Option<Stream>| stream.as_ref().is_some_and(|s| s.store == store);
             let candidates = (0..self.streams.len()).filter(|&block| of_store(&self.streams[block]));

@@ -103,6 +103,7 @@ impl Case {
             stores: self.stores.clone(),
             policy: self.policy,
             survive: &self.survive,
+            quorum: 1,
             id: BackupId::random(),
             created: 0,
         }

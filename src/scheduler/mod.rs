@@ -7,6 +7,7 @@
 //!
 //! A policy only has wishes. Whatever it wishes, [`Task::place`] keeps the demands, by the real code on what losses
 //! would leave, and never gives a store more than it has room for. Nothing in here does I/O or owns a clock.
+#![doc = include_str!("makespan.md")]
 
 mod domains;
 mod facts;
@@ -27,5 +28,7 @@ pub use place::{Blocks, Placed, Task};
 pub use policy::{Cheapest, Even, Fastest, Policy, SoFar, Survive};
 pub use survive::{DomainLosses, Margin, Placement, Proof, Spread};
 
+#[cfg(test)]
+mod makespan;
 #[cfg(test)]
 mod tests;

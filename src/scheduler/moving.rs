@@ -20,25 +20,36 @@ pub struct Load {
     pub busy: f64,
 }
 
-/// Which store to take blocks from, and how many, if the backup is likely to be done earlier then. `pass_busy` is the share
+/// Which stores to take blocks from, and how many, if the backup is likely to be done earlier then. `pass_busy` is the share
 /// of the time in which the pass did not wait for stores, and `left` the share of the source that is still to come.
 ///
-/// A store that writes all the time sets the pace. Without it the pass could go faster by the ratio `gain` of its share to
+/// Stores that write all the time set the pace. Without them the pass could go faster by the ratio `gain` of their share to
 /// that of whatever is next. What is left takes `left` now, or `left / gain` and `1 / gain` more for the second pass.
 #[must_use]
-pub fn excess(loads: &[Load], pass_busy: f64, left: f64) -> Option<(usize, usize)> {
-    let writing = || loads.iter().enumerate().filter(|(_, load)| load.blocks > 0);
-    let (store, slowest) = writing().max_by(|a, b| a.1.busy.total_cmp(&b.1.busy))?;
-    if slowest.busy < BUSY {
-        return None;
+pub fn excess(loads: &[Load], pass_busy: f64, left: f64) -> Vec<(usize, usize)> {
+    let mut writing: Vec<usize> = (0..loads.len()).filter(|&store| loads[store].blocks > 0).collect();
+    writing.sort_by(|&a, &b| loads[b].busy.total_cmp(&loads[a].busy));
+    let Some(most) = writing.first().map(|&store| loads[store].busy).filter(|&busy| busy >= BUSY) else {
+        return Vec::new();
+    };
+    let (mut best, mut shortest) = (Vec::new(), left);
+    for relieved in 1..writing.len() {
+        let next = loads[writing[relieved]].busy.max(pass_busy).max(BUSY_LEAST);
+        // What stays must not be in the way any more.
+        let kept = |store: usize| {
+            let share = loads[store].busy / loads[store].blocks as f64;
+            let kept = ((next / share) as usize).min(loads[store].blocks - 1);
+            (kept, share * kept as f64)
+        };
+        let stores = || writing[..relieved].iter();
+        let gain = most / stores().map(|&store| kept(store).1).fold(next, f64::max);
+        let seconds = (left + 1.0) / gain;
+        if seconds < shortest {
+            best = stores().map(|&store| (store, loads[store].blocks - kept(store).0)).collect();
+            shortest = seconds;
+        }
     }
-    let others = writing().filter(|&(other, _)| other != store).map(|(_, load)| load.busy);
-    let next = others.fold(pass_busy.max(BUSY_LEAST), f64::max);
-    // What stays must not be in the way any more.
-    let share = slowest.busy / slowest.blocks as f64;
-    let kept = ((next / share) as usize).min(slowest.blocks - 1);
-    let gain = slowest.busy / next.max(share * kept as f64);
-    (left > (left + 1.0) / gain).then_some((store, slowest.blocks - kept))
+    best
 }
 
 /// Where the blocks are, or are to be written.
@@ -108,10 +119,11 @@ impl Homes {
         true
     }
 
-    /// Whether all that was promised holds, if every store has its blocks and the manifest.
+    /// Whether what was demanded holds, and the loss of any one store is survived if it was to be, if every store has its
+    /// blocks and the manifest. What nobody demanded beyond that is not worth waiting for.
     #[must_use]
     pub fn keep_promises(&self) -> bool {
-        self.stores_survivable() >= self.planned
+        self.stores_survivable() >= self.planned.min(Some(1))
             && self.spread(|spread| self.demands.iter().all(|demand| spread.survives(demand).is_some()))
     }
 
@@ -149,31 +161,36 @@ mod tests {
     /// Stores that are all slow set the pace together: a second pass would only make it worse.
     #[test]
     fn equal_stores_keep_their_blocks() {
-        assert_eq!(excess(&loads(&[1.0; 5]), 0.05, 1.0), None);
-        assert_eq!(excess(&loads(&[1.0, 0.9, 0.95, 0.97, 0.92]), 0.05, 1.0), None);
+        assert_eq!(excess(&loads(&[1.0; 5]), 0.05, 1.0), []);
+        assert_eq!(excess(&loads(&[1.0, 0.9, 0.95, 0.97, 0.92]), 0.05, 1.0), []);
     }
 
     /// A pass that computes all the time gains nothing from stores that are faster.
     #[test]
     fn stores_that_keep_up_keep_their_blocks() {
-        assert_eq!(excess(&loads(&[0.6, 0.1, 0.1]), 0.9, 1.0), None);
-        assert_eq!(excess(&loads(&[1.0, 0.1, 0.1]), 0.95, 1.0), None);
+        assert_eq!(excess(&loads(&[0.6, 0.1, 0.1]), 0.9, 1.0), []);
+        assert_eq!(excess(&loads(&[1.0, 0.1, 0.1]), 0.95, 1.0), []);
     }
 
     #[test]
     fn a_store_that_is_a_hundred_times_slower_loses_its_blocks_but_for_the_last_of_the_pass() {
         let loads = loads(&[0.01, 1.0, 0.01]);
-        assert_eq!(excess(&loads, 0.01, 1.0), Some((1, 3)));
-        assert_eq!(excess(&loads, 0.01, 0.1), Some((1, 3)));
-        assert_eq!(excess(&loads, 0.01, 0.01), None);
+        assert_eq!(excess(&loads, 0.01, 1.0), [(1, 3)]);
+        assert_eq!(excess(&loads, 0.01, 0.1), [(1, 3)]);
+        assert_eq!(excess(&loads, 0.01, 0.01), []);
+    }
+
+    #[test]
+    fn stores_that_are_equally_slow_do_not_shield_each_other() {
+        assert_eq!(excess(&loads(&[0.1, 1.0, 0.1, 1.0, 0.1]), 0.1, 1.0), [(1, 3), (3, 3)]);
     }
 
     /// With one block a store of a third of the speed keeps up.
     #[test]
     fn a_store_keeps_the_blocks_that_it_can_take() {
         let loads = loads(&[0.34, 1.0, 0.34]);
-        assert_eq!(excess(&loads, 0.1, 1.0), Some((1, 2)));
-        assert_eq!(excess(&loads, 0.1, 0.4), None);
+        assert_eq!(excess(&loads, 0.1, 1.0), [(1, 2)]);
+        assert_eq!(excess(&loads, 0.1, 0.4), []);
     }
 
     fn homes(of: Vec<usize>, data: u64, stores: usize) -> Homes {
