@@ -105,10 +105,10 @@ fn a_store_gets_no_more_than_fits_and_too_little_room_is_refused() {
 #[test]
 fn a_demand_that_is_broken_by_a_failed_store_is_exit_code_3_and_said() {
     let place = Place::new();
-    let mut stores = place.stores(3);
+    let mut stores = place.stores(2);
     stores.push(place.file("not-a-directory", b"").join("dead"));
     let source = place.file("a.bin", &content(300_000, 1));
-    let run = back_up(&source, "-k 10 -m 6", &stores).arg("--survive").arg("1 store").run().expect(3);
+    let run = back_up(&source, "-k 10 -m 5", &stores).arg("--survive").arg("1 store").run().expect(3);
     run.err_has("by what is stored now the loss of 1 store is NOT survived");
     let run = back_up(&source, "--json -k 10 -m 10", &stores).arg("--survive").arg("1 store").run().expect(3);
     let objects = objects(&run);
