@@ -4,14 +4,11 @@
 //! in bounded channels lead to the stores.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use rayon::prelude::*;
-use tanner_kernels::{Arena, Bound, Codec, Stores};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
+use tanner_kernels::{Arena, BlockSet, Bound, Codec, Stores};
 
 use crate::error::Error;
 use crate::geometry::{Chunk, Geometry};
@@ -19,6 +16,7 @@ use crate::hash::PieceHasher;
 use crate::pool::{Pool, Pooled};
 use crate::resources::{Resources, Stop};
 use crate::source::Source;
+use crate::streams::Streams;
 
 /// What a pass needs besides the source.
 pub(crate) struct Pass<'a> {
@@ -29,12 +27,16 @@ pub(crate) struct Pass<'a> {
     pub(crate) stop: &'a Stop,
     /// Called with the source bytes of each chunk that is done.
     pub(crate) progress: &'a (dyn Fn(u64) + Sync),
+    /// The blocks to make. Without parity among them nothing else is read.
+    pub(crate) wanted: &'a BlockSet,
 }
 
 /// What a pass found out.
 pub(crate) struct Hashes {
+    /// Of every block, but true of the wanted ones only.
     pub(crate) blocks: Vec<Hash>,
-    pub(crate) source: Hash,
+    /// If all blocks were wanted.
+    pub(crate) source: Option<Hash>,
 }
 
 /// A chunk whose data streams are filled.
@@ -51,15 +53,15 @@ struct Plan {
 }
 
 impl Pass<'_> {
-    /// Runs the pass, on threads of its own. Block b goes to `sinks[b]`; a sink that closed lost its block.
-    pub(crate) fn run(&self, sinks: &[mpsc::Sender<Bytes>]) -> Result<Hashes, Error> {
+    /// Runs the pass, on threads of its own.
+    pub(crate) fn run(&self, streams: Streams) -> Result<Hashes, Error> {
         let plan = self.plan()?;
         let pool = Pool::new(&plan.bound, plan.buffers);
         let (filled, chunks) = sync_channel(1);
         std::thread::scope(|scope| {
             let (bound, chunk_steps) = (&plan.bound, plan.chunk_steps);
             let reader = scope.spawn(move || self.read(&pool, chunk_steps, &filled));
-            let hashes = self.resources.threads().install(move || self.encode(bound, chunks, sinks));
+            let hashes = self.resources.threads().install(move || self.encode(bound, chunks, streams));
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             self.source.check_unchanged()?;
             hashes
@@ -99,9 +101,11 @@ impl Pass<'_> {
         let profile = self.geometry.profile();
         let (data, unit, depth) = (profile.data(), profile.unit(), profile.depth());
         let mut history = vec![0; data * depth * unit];
+        let is_read = |block: &usize| self.makes_parity() || self.wanted.contains(*block);
         let ranges = |chunk: Chunk| {
             let first = chunk.frame.start + chunk.start;
-            (0..data).map(move |block| self.geometry.data_steps(block, first..first + chunk.steps))
+            let blocks = (0..data).filter(is_read);
+            blocks.map(move |block| self.geometry.data_steps(block, first..first + chunk.steps))
         };
         let mut reads = self.source.reads(self.geometry.chunks(chunk_steps).flat_map(ranges));
         for chunk in self.geometry.chunks(chunk_steps) {
@@ -111,9 +115,9 @@ impl Pass<'_> {
                 history.fill(0);
             }
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
-            for ((block, stream), range) in
-                buffer.arena().streams_mut().take(data).enumerate().zip(ranges(chunk))
-            {
+            let streams = buffer.arena().streams_mut().take(data).enumerate();
+            let streams = streams.filter(|(block, _)| is_read(block));
+            for ((block, stream), range) in streams.zip(ranges(chunk)) {
                 let (before, rest) = stream.split_at_mut(depth * unit);
                 let (now, after) =
                     rest.split_at_mut(usize::try_from(range.end - range.start).expect("in memory"));
@@ -133,34 +137,28 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn encode(
-        &self,
-        bound: &Bound,
-        chunks: Receiver<Filled>,
-        sinks: &[mpsc::Sender<Bytes>],
-    ) -> Result<Hashes, Error> {
+    fn encode(&self, bound: &Bound, chunks: Receiver<Filled>, mut streams: Streams) -> Result<Hashes, Error> {
         let profile = self.geometry.profile();
         let (unit, depth) = (profile.unit(), profile.depth());
         let mut source = PieceHasher::new(self.geometry.source_bytes(), self.geometry.is_kib_aligned());
         let mut blocks = vec![Hasher::new(); profile.blocks()];
+        let (mut done, steps_in_all) = (0, self.geometry.steps());
 
         for Filled { chunk, mut buffer } in chunks {
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
             let tail = if chunk.ends_frame() { profile.tail() } else { 0 };
-            let parts = bound.split(
-                buffer.arena(),
-                depth,
-                0..steps + tail,
-                self.resources.thread_count(),
-                Stores::Cached,
-            );
-            parts.into_par_iter().for_each(|part| part.run(self.resources.level()));
+            if self.makes_parity() {
+                let threads = self.resources.thread_count();
+                let parts = bound.split(buffer.arena(), depth, 0..steps + tail, threads, Stores::Cached);
+                parts.into_par_iter().for_each(|part| part.run(self.resources.level()));
+            }
 
             let buffer = buffer.freeze();
             let first = chunk.frame.start + chunk.start;
-            let slices: Vec<(Bytes, PieceHasher)> = blocks
+            let slices: Vec<(usize, Bytes, PieceHasher)> = blocks
                 .par_iter_mut()
                 .enumerate()
+                .filter(|(block, _)| self.wanted.contains(*block))
                 .map(|(block, hasher)| {
                     let start = depth * unit;
                     let range = self.geometry.data_steps(block, first..first + chunk.steps);
@@ -174,37 +172,29 @@ impl Pass<'_> {
                     if is_data {
                         branch.add(range.start, slice);
                     }
-                    (buffer.slice(block, start..end), branch)
+                    (block, buffer.slice(block, start..end), branch)
                 })
                 .collect();
             let mut data_bytes = 0;
-            for (block, (slice, branch)) in slices.into_iter().enumerate() {
+            for (block, slice, branch) in slices {
                 source.join(branch);
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
-                    hand_over(self.stop, &sinks[block], slice)?;
+                    streams.send(self.stop, block, slice)?;
                 }
             }
             (self.progress)(data_bytes);
+            done += chunk.steps;
+            streams.advance(1.0 - done as f64 / steps_in_all as f64);
         }
-        let incomplete =
-            || self.stop.check().err().unwrap_or(Error::WrongHash { what: "an incomplete pass".into() });
-        Ok(Hashes {
-            blocks: blocks.iter().map(Hasher::finalize).collect(),
-            source: source.finish().ok_or_else(incomplete)?,
-        })
+        // The reader ends early if it is told to.
+        self.stop.check()?;
+        Ok(Hashes { blocks: blocks.iter().map(Hasher::finalize).collect(), source: source.finish() })
     }
-}
 
-/// Waits until the store takes the slice. A store that failed closed its sink: its block is lost, the pass goes on.
-pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Bytes>, mut slice: Bytes) -> Result<(), Error> {
-    while let Err(TrySendError::Full(back)) = sink.try_send(slice) {
-        // A store may hang for ever; whoever stops the run must not.
-        stop.check()?;
-        std::thread::sleep(FULL_STORE_WAIT);
-        slice = back;
+    fn makes_parity(&self) -> bool {
+        self.wanted.iter().any(|block| block >= self.geometry.profile().data())
     }
-    Ok(())
 }
 
 /// 128 KiB of each block: enough for one write, little enough that a chunk is still in the caches when it is written.
@@ -212,5 +202,3 @@ const CHUNK_STEPS_MAX: usize = 2048;
 /// One that is read, one encoded, and the rest in the hands of the stores.
 const BUFFERS_MAX: usize = 4;
 const BUFFERS_MIN: usize = 2;
-/// How long to wait before a store that was full is asked again.
-const FULL_STORE_WAIT: Duration = Duration::from_micros(200);

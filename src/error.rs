@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::fetch::Damage;
 use crate::id::{BackupId, IdError};
+use crate::scheduler::{Need, Refusal};
 
 /// Everything that ends a run without success. [`Error::exit_code`] is part of the command line's contract.
 #[derive(Debug, Error)]
@@ -194,6 +195,53 @@ pub enum Error {
         /// The first failure.
         source: TransportError,
     },
+    /// Fewer stores did their part than were asked for; what was written was taken back.
+    #[error("{stores} of the {quorum} stores of --quorum have the backup: nothing is kept")]
+    StoreQuorum {
+        /// Stores with a manifest.
+        stores: usize,
+        /// How many were asked for.
+        quorum: usize,
+        /// The first failure; none if there are not so many stores.
+        source: Option<TransportError>,
+    },
+    /// No store has the label that a loss is to be survived of.
+    #[error("no store has a label `{label}`: give it with --fact STORE {label}=…, or to the store's name")]
+    NoLabel {
+        /// The label.
+        label: String,
+    },
+    /// A fact of a store that is not one.
+    #[error("--fact {store} {fact}: {what}")]
+    Fact {
+        /// The store.
+        store: String,
+        /// The fact as given.
+        fact: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// What is to be survived cannot be on these stores; nothing was read or written.
+    #[error("{need}; nothing was stored")]
+    Unsurvivable {
+        /// What would be enough.
+        need: Need,
+    },
+    /// The stores have too little room; nothing was read or written.
+    #[error(
+        "there is room for {fit} of {blocks} blocks{}: {missing_bytes} bytes more are needed; nothing was stored",
+        if *demanded { " where the losses to be survived allow them" } else { "" }
+    )]
+    NoRoom {
+        /// All blocks.
+        blocks: usize,
+        /// How many fit.
+        fit: usize,
+        /// Bytes of those that do not.
+        missing_bytes: u64,
+        /// Whether there is room enough but for what is to be survived.
+        demanded: bool,
+    },
     /// A measurement gave wrong bytes, so its time means nothing.
     #[error("{what} gave wrong bytes: nothing of this run can be trusted")]
     BenchWrong {
@@ -361,12 +409,17 @@ impl Error {
             | Self::Config { .. }
             | Self::Unpinned { .. }
             | Self::StoreNamed { .. }
+            | Self::NoLabel { .. }
+            | Self::Fact { .. }
             | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
             Self::NotRecoverable { .. }
             | Self::NoManifest { .. }
             | Self::NotRebuilt { .. }
             | Self::WrongHash { .. } => 5,
-            Self::Quorum { .. } => 6,
+            Self::Quorum { .. }
+            | Self::StoreQuorum { .. }
+            | Self::Unsurvivable { .. }
+            | Self::NoRoom { .. } => 6,
             Self::SourceChanged { .. } => 7,
             Self::NoSuchBackup { .. }
             | Self::BenchDirectory { .. }
@@ -383,6 +436,18 @@ impl Error {
             | Self::Net { .. }
             | Self::NetPeer { .. }
             | Self::Store(_) => 1,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NoLabel { demand } => Self::NoLabel { label: demand.label },
+            Refusal::Room { blocks, fit, missing_bytes, demanded } => {
+                Self::NoRoom { blocks, fit, missing_bytes, demanded }
+            }
+            Refusal::Demand(need) => Self::Unsurvivable { need },
         }
     }
 }

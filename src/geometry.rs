@@ -139,6 +139,12 @@ impl Geometry {
         at(steps.start)..at(steps.end)
     }
 
+    /// Steps of all frames, without tails.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
     /// How many frames there are.
     #[must_use]
     pub fn frame_count(&self) -> u64 {

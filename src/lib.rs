@@ -27,37 +27,45 @@ pub mod guarantee;
 mod hash;
 mod id;
 mod manifest;
+mod margins;
 mod parallel;
 mod place;
+mod places;
 pub mod plan;
 mod pool;
+mod probe;
 mod progress;
 mod read;
 mod rebuild;
 mod repair;
 mod resources;
 mod restore;
-mod scheduler;
+pub mod scheduler;
 mod source;
 mod staged;
 mod store;
+mod streams;
+mod timed;
 mod verify;
 
 #[doc = include_str!("format.md")]
 pub mod format {}
 
-pub use backup::{Backup, BackupReport, Shape};
+pub use backup::{Backup, BackupReport, Planned, Shape};
 pub use error::Error;
 pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups, read_object};
 pub use geometry::{Chunk, Frame, Geometry, SMALL_SYMBOLS_BYTES_MAX, SOURCE_BYTES_MAX};
 pub use hash::PieceHasher;
 pub use id::{BackupId, IdError};
 pub use manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, NAME_BYTES_MAX};
+pub use margins::{Margins, PlacedMargins};
+pub use places::Places;
 pub use progress::Progress;
 pub use repair::{Repair, RepairReport};
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
 pub use restore::{RestoreReport, restore};
-pub use scheduler::{Even, Placement, Policy, StoreLosses};
+pub use scheduler::Even;
 pub use source::{IoMode, Source};
 pub use store::Store;
+pub use timed::Behaviour;
 pub use verify::{Health, verify};

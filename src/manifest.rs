@@ -7,6 +7,8 @@ use thiserror::Error;
 
 use crate::geometry::Geometry;
 use crate::id::BackupId;
+use crate::places::Places;
+use crate::scheduler::Labels;
 
 /// The most bytes that any manifest may have.
 pub const MANIFEST_BYTES_MAX: usize = 64 * BLOCKS_MAX + 4096;
@@ -30,6 +32,8 @@ pub struct Manifest {
     pub modified: Option<u64>,
     /// BLAKE3 of the whole source.
     pub source_hash: Hash,
+    /// Where the blocks were put; absent if to one store, or if nobody knows.
+    pub places: Option<Places>,
 }
 
 /// Why bytes are not a manifest.
@@ -145,6 +149,11 @@ impl Manifest {
                 profile.blocks()
             )));
         }
+        let places = match (private.places, private.labels) {
+            (None, None) => None,
+            (Some(places), Some(labels)) => Some(Places::read(&places, labels, profile.blocks())?),
+            _ => return Err(malformed("places without labels, or labels without places")),
+        };
         let is_path = private.name.contains(['/', '\0']) || [".", ".."].contains(&private.name.as_str());
         if private.name.len() > NAME_BYTES_MAX || is_path {
             return Err(malformed("the source's name is not a file name"));
@@ -157,6 +166,7 @@ impl Manifest {
             created: private.created,
             modified: private.modified,
             source_hash: Hash::from_bytes(private.source_hash.into()),
+            places,
         })
     }
 
@@ -317,6 +327,10 @@ struct Private {
     modified: Option<u64>,
     #[n(3)]
     source_hash: minicbor::bytes::ByteArray<32>,
+    #[n(4)]
+    places: Option<minicbor::bytes::ByteVec>,
+    #[n(5)]
+    labels: Option<Vec<Labels>>,
 }
 
 impl From<&Manifest> for Private {
@@ -326,11 +340,13 @@ impl From<&Manifest> for Private {
             created: manifest.created,
             modified: manifest.modified,
             source_hash: (*manifest.source_hash.as_bytes()).into(),
+            places: manifest.places.as_ref().map(Places::to_bytes),
+            labels: manifest.places.as_ref().map(|places| places.labels.clone()),
         }
     }
 }
 
-fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
+pub(crate) fn encode<T: Encode<()>>(value: &T) -> Vec<u8> {
     minicbor::to_vec(value).expect("a Vec takes any number of bytes")
 }
 
@@ -341,7 +357,7 @@ fn decode<'b, T: Encode<()> + Decode<'b, ()>>(bytes: &'b [u8]) -> Result<T, Mani
     if encode(&value) == bytes { Ok(value) } else { Err(malformed("it is not in its one canonical form")) }
 }
 
-fn malformed(what: impl Into<String>) -> ManifestError {
+pub(crate) fn malformed(what: impl Into<String>) -> ManifestError {
     ManifestError::Malformed { what: what.into() }
 }
 
@@ -359,7 +375,9 @@ const LAYOUT_CONTIGUOUS: u64 = 0;
 mod tests {
     use tanner_kernels::CodeChoice;
 
-    use super::{BackupId, Geometry, Manifest, ManifestError, NAME_BYTES_MAX, Profile, Public};
+    use super::{
+        BackupId, Geometry, Labels, Manifest, ManifestError, NAME_BYTES_MAX, Places, Profile, Public,
+    };
 
     fn manifest(k: u64, m: u64) -> Manifest {
         manifest_by(CodeChoice::Auto, k, m)
@@ -377,7 +395,18 @@ mod tests {
             created: 1_700_000_000,
             modified: Some(1),
             source_hash: blake3::hash(b"source"),
+            places: None,
         }
+    }
+
+    /// As many labels as fit, on stores that have a block each.
+    fn placed(mut manifest: Manifest) -> Manifest {
+        let blocks = manifest.hashes.len();
+        let label =
+            |store| Labels::from([("host".to_owned(), format!("a host of a long name, number {store}"))]);
+        manifest.places =
+            Places::new(&(0..blocks).collect::<Vec<_>>(), &(0..blocks).map(label).collect::<Vec<_>>(), &[]);
+        manifest
     }
 
     fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
@@ -393,9 +422,11 @@ mod tests {
         for (code, k, m) in [(Auto, 10, 5), (Auto, 24, 26), (Auto, 4000, 96), (Auto, 1, 1), (Rfc5170, 24, 26)]
         {
             let manifest = manifest_by(code, k, m);
-            let bytes = manifest.to_bytes();
-            assert!(bytes.len() <= 64 * (k + m) as usize + 4096, "{} bytes for {k}+{m}", bytes.len());
-            assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+            for manifest in [manifest.clone(), placed(manifest)] {
+                let bytes = manifest.to_bytes();
+                assert!(bytes.len() <= 64 * (k + m) as usize + 4096, "{} bytes for {k}+{m}", bytes.len());
+                assert_eq!(Manifest::from_bytes(&bytes).unwrap(), manifest);
+            }
         }
     }
 
@@ -419,7 +450,7 @@ mod tests {
     #[test]
     fn forged_bytes_never_panic_and_never_read_as_another_form() {
         for code in [CodeChoice::Auto, CodeChoice::Rfc5170] {
-            let bytes = manifest_by(code, 12, 12).to_bytes();
+            let bytes = placed(manifest_by(code, 12, 12)).to_bytes();
             for at in 16..bytes.len() - 32 {
                 for value in [0x00, 0x01, 0x17, 0x18, 0x1b, 0x40, 0x5f, 0x7f, 0x9f, 0xa0, 0xbf, 0xff] {
                     let mut forged = bytes.clone();

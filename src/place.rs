@@ -2,13 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use tokio::sync::mpsc;
-
-use crate::backup::{CHUNKS_QUEUED, Writer, write_block};
 use crate::fetch::{Damage, Found, Trouble, chain};
 use crate::rebuild::Sink;
 use crate::repair::Repair;
 use crate::store::block_name;
+use crate::streams::{Writer, spawn_writer};
 use crate::verify::Health;
 
 /// Copies of blocks on their way into stores.
@@ -72,9 +70,9 @@ impl Jobs {
             let name = block_name(found.manifest.id, block);
             match found.stores[store].transport.put(&name, Some(length)).await {
                 Ok(put) => {
-                    let (sink, chunks) = mpsc::channel(CHUNKS_QUEUED);
+                    let (sink, _, writer) = spawn_writer(put);
                     self.sinks.push((block, sink));
-                    self.writers.push((self.blocks.len(), tokio::spawn(write_block(put, chunks))));
+                    self.writers.push((self.blocks.len(), writer));
                 }
                 Err(error) => {
                     self.failed.push(repair.trouble(store, chain(&error)));

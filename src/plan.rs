@@ -7,7 +7,7 @@ use tanner_kernels::{BlockSet, Codec, DecodePlan, Profile, RepairPlan};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::guarantee::Guarantee;
-use crate::scheduler::{Even, Placement, Policy, StoreLosses};
+use crate::scheduler::{DomainLosses, Placement};
 
 /// How stores fail.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
@@ -116,18 +116,17 @@ impl Stores {
     fn new(codec: &Codec, stores: usize, failures: Option<Failures>) -> Self {
         let blocks = codec.profile().blocks();
         let mut held = vec![BlockSet::none(blocks); stores];
-        let places = Even.place(blocks, stores);
-        places.into_iter().enumerate().for_each(|(block, store)| held[store].insert(block));
+        (0..blocks).for_each(|block| held[block % stores].insert(block));
         let placement = Placement { codec, always: &BlockSet::none(blocks), held: &held, manifests: stores };
-        let survivable = placement.stores_survivable().unwrap_or(0);
+        let survivable = placement.survivable().unwrap_or(0);
         // A store without blocks is no loss.
         let holding = held.iter().filter(|held| !held.is_empty()).count();
-        let beyond = placement.losses_of(survivable + 1).filter(|losses| losses.stores < stores);
+        let beyond = placement.losses_of(survivable + 1).filter(|losses| losses.domains < stores);
         Self {
             stores,
             blocks_most: held.iter().map(BlockSet::len).max().unwrap_or(0),
             survivable,
-            beyond: beyond.map(|StoreLosses { losses, fatal, .. }| (losses, fatal)),
+            beyond: beyond.map(|DomainLosses { losses, fatal, .. }| (losses, fatal)),
             loss: failures
                 .map(|failures| Loss { failures, per_year: loss_per_year(holding, survivable, failures) }),
         }

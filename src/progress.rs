@@ -16,6 +16,11 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
+    /// Adds bytes to those ahead.
+    pub fn extend(&self, bytes: u64) {
+        self.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts bytes as done.
     pub fn advance(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::Relaxed);

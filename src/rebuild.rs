@@ -12,7 +12,6 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::decode::{DecodePass, Ends, Failure, Output, outputs};
-use crate::encode::hand_over;
 use crate::error::Error;
 use crate::fetch::{Found, chain};
 use crate::geometry::Frame;
@@ -20,6 +19,7 @@ use crate::progress::Progress;
 use crate::read::{Input, RangeReader, Spans, SymbolReader};
 use crate::resources::{Resources, Stop};
 use crate::store::block_name;
+use crate::streams::hand_over;
 
 /// What a rebuild reads, and from where.
 pub(crate) struct Sources {

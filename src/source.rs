@@ -191,6 +191,11 @@ impl Source {
         }
     }
 
+    /// A second reading gave other bytes than the first.
+    pub(crate) fn changed_meanwhile(&self) -> Error {
+        self.changed("it reads differently now")
+    }
+
     fn changed(&self, how: &'static str) -> Error {
         Error::SourceChanged { path: self.path.clone(), how }
     }

@@ -6,16 +6,26 @@ use tanner_transports::{ObjectName, Registry, Transport};
 
 use crate::error::Error;
 use crate::id::BackupId;
+use crate::probe::facts_of;
+use crate::scheduler::Facts;
 
 /// A place for blocks.
 #[derive(Clone, Debug)]
 pub struct Store {
     /// How it is spoken to.
     pub transport: Arc<dyn Transport>,
+    /// What is known of it.
+    pub facts: Facts,
 }
 
 impl Store {
-    /// Opens the stores that these URLs or paths name.
+    /// A store of which nothing is known.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>) -> Self {
+        Self { facts: Facts::of(transport.url()), transport }
+    }
+
+    /// Opens the stores that these URLs or paths name, and looks at where they are.
     ///
     /// # Errors
     /// If there are none, one is there twice, or one is no URL that a transport knows.
@@ -29,7 +39,7 @@ impl Store {
             if stores.iter().any(|store| store.url() == transport.url()) {
                 return Err(Error::StoreTwice { url: transport.url().to_owned() });
             }
-            stores.push(Self { transport });
+            stores.push(Self { facts: facts_of(transport.url()), transport });
         }
         Ok(stores)
     }

@@ -11,7 +11,7 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::Stop;
 use crate::restore::missing;
-use crate::scheduler::{Placement, StoreLosses};
+use crate::scheduler::{DomainLosses, Placement};
 use crate::store::block_name;
 
 /// What the stores hold of a backup, and what that is good for.
@@ -28,7 +28,7 @@ pub struct Health {
     /// How many stores may be lost, whichever they are; none if the backup cannot be restored.
     pub stores_survivable: Option<usize>,
     /// What the loss of one store more than that would do; none if that is all, or more than can be tried.
-    pub beyond: Option<StoreLosses>,
+    pub beyond: Option<DomainLosses>,
 }
 
 impl Health {
@@ -41,9 +41,9 @@ impl Health {
         let blocks_survivable = found.codec.recoverable(&good);
         let manifests = found.has_manifest.iter().filter(|&&has| has).count();
         let placement = Placement { codec: &found.codec, always: &empty, held: &held, manifests };
-        let stores_survivable = placement.stores_survivable();
+        let stores_survivable = placement.survivable();
         let next = stores_survivable.and_then(|stores| placement.losses_of(stores + 1));
-        let beyond = next.filter(|losses| losses.stores < found.stores.len());
+        let beyond = next.filter(|losses| losses.domains < found.stores.len());
         Self { good, held, damages, blocks_survivable, stores_survivable, beyond }
     }
 

@@ -144,8 +144,10 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
         source: source.path(),
         io: IoMode::Auto,
         shape: Shape::Blocks { code: CodeChoice::Auto, data: 10, parity: 5 },
-        stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Hanging)) }],
+        stores: vec![Store::new(Arc::new(Sink::new(Blocks::Hanging)))],
         policy: &Even,
+        quorum: 1,
+        survive: &[],
         id: BackupId::random(),
         created: 0,
     };

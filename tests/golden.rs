@@ -39,6 +39,10 @@ async fn store(
     id: BackupId,
     transport: Arc<dyn Transport>,
 ) -> tanner::Manifest {
+    store_on(profile, bytes, id, vec![Store::new(transport)]).await
+}
+
+async fn store_on(profile: Profile, bytes: usize, id: BackupId, stores: Vec<Store>) -> tanner::Manifest {
     let file = tempfile::Builder::new()
         .prefix("golden")
         .rand_bytes(0)
@@ -50,8 +54,10 @@ async fn store(
         source: file.path(),
         io: IoMode::Auto,
         shape: Shape::Profile(profile),
-        stores: vec![Store { transport }],
+        stores,
         policy: &Even,
+        quorum: 1,
+        survive: &[],
         id,
         created: 1_800_000_000,
     };
@@ -179,9 +185,13 @@ fn without(name: &str, id: BackupId, lost: &[usize]) -> tempfile::TempDir {
 }
 
 async fn restore_from(directory: &Path, id: BackupId) -> Result<Vec<u8>, Error> {
+    restore_from_all(vec![Store::new(Arc::new(Disk::open(directory).unwrap()))], id).await
+}
+
+async fn restore_from_all(stores: Vec<Store>, id: BackupId) -> Result<Vec<u8>, Error> {
     let output = tempfile::tempdir().unwrap();
     let path = output.path().join("restored");
-    let found = Found::open(vec![Store { transport: Arc::new(Disk::open(directory).unwrap()) }], id).await?;
+    let found = Found::open(stores, id).await?;
     let resources = Arc::new(Resources::new(2, 256 << 20).unwrap());
     restore(found, &path, false, &resources, &Stop::default(), &Arc::new(Progress::default())).await?;
     Ok(std::fs::read(path).unwrap())
@@ -209,6 +219,55 @@ async fn stored_backups_of_every_version_restore() {
             assert!(read(fresh.path()) == read(&stored), "{name}: object {object} changed");
         }
         assert_eq!(manifest.geometry, Geometry::new(profile, bytes as u64));
+    }
+}
+
+/// A backup on three stores, whose manifest says which block went where and what the stores share.
+fn stores_below(root: &Path) -> Vec<Store> {
+    let labels = [&[("disk", "ä"), ("host", "a")][..], &[("disk", "b")], &[]];
+    let store = |(number, labels): (usize, &&[(&str, &str)])| {
+        let mut store = Store::new(Arc::new(Disk::open(root.join(number.to_string())).unwrap()));
+        let labels = labels.iter().map(|&(label, value)| (label.to_owned(), value.to_owned()));
+        store.facts.labels = labels.collect();
+        store
+    };
+    labels.iter().enumerate().map(store).collect()
+}
+
+/// Whoever reads the record of where blocks were put must read it like this for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_records_places_stays_what_it_is() {
+    let (id, golden) = (id("placed"), golden().join("placed"));
+    let (profile, bytes) = (Profile::new(3, 3, PLAIN, 8, 32).unwrap(), 3000);
+    if blessing() {
+        let _ = std::fs::remove_dir_all(&golden);
+        store_on(profile, bytes, id, stores_below(&golden)).await;
+        (0..3).for_each(|store| _ = std::fs::remove_dir(golden.join(format!("{store}/.tanner-stage"))));
+    }
+    for lost in 0..3 {
+        let mut left = stores_below(&golden);
+        left.remove(lost);
+        assert!(restore_from_all(left, id).await.unwrap() == source(bytes), "without store {lost}");
+    }
+    let fresh = tempfile::tempdir().unwrap();
+    let manifest = store_on(profile, bytes, id, stores_below(fresh.path())).await;
+    assert_eq!(manifest.places.unwrap().of, [0, 1, 2, 0, 1, 2]);
+    let output = fresh.path().join("restored");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/restore.py");
+    let mut reference = Command::new("python3");
+    reference.arg(script).arg(id.to_string()).arg("-o").arg(&output);
+    for store in (0..3).map(|store| store.to_string()) {
+        let read =
+            |root: &Path| std::fs::read(root.join(&store).join(id.to_string()).join("manifest")).unwrap();
+        assert!(read(fresh.path()) == read(&golden), "the manifest changed");
+        reference.arg(golden.join(store));
+    }
+    match reference.output() {
+        Err(_) => assert!(std::env::var_os("CI").is_none(), "CI has python3"),
+        Ok(run) => {
+            assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+            assert!(std::fs::read(&output).unwrap() == source(bytes));
+        }
     }
 }
 

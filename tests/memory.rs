@@ -32,8 +32,10 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
         source: file.path(),
         io,
         shape: Shape::Blocks { code: CodeChoice::Auto, data, parity },
-        stores: vec![Store { transport: Arc::new(Sink::new(Blocks::Discarded)) }],
+        stores: vec![Store::new(Arc::new(Sink::new(Blocks::Discarded)))],
         policy: &Even,
+        quorum: 1,
+        survive: &[],
         id: BackupId::random(),
         created: 0,
     };

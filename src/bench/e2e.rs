@@ -108,6 +108,8 @@ impl Run {
             },
             stores: stores.clone(),
             policy: &Even,
+            quorum: 1,
+            survive: &[],
             id: BackupId::random(),
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };

@@ -10,11 +10,13 @@ use tanner_transports::DiskIo;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
+use super::facts::FactArgs;
 use super::key::KeyArgs;
 use super::plan::PlanArgs;
 use super::serve::ServeArgs;
 use super::store_cmd::StoreArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
+use crate::scheduler::{Cheapest, Demand, Even, Fastest, Policy, Survive};
 use crate::source::IoMode;
 
 /// Back up very large files as LDPC blocks over places that may fail or lie.
@@ -56,7 +58,7 @@ pub(super) enum Command {
     /// List the backups in stores
     Ls(LsArgs),
     /// Show what a backup is made of and what it survives, without reading its blocks
-    Show(FindArgs),
+    Show(ShowArgs),
     /// Read and check every block of a backup; changes nothing
     Verify(FindArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
@@ -91,6 +93,10 @@ pub(super) struct BackupArgs {
     #[arg(long = "to", value_name = "URL")]
     pub(super) to: Vec<String>,
 
+    /// Keep the backup only if so many stores did their part; what fails below that leaves nothing
+    #[arg(long, default_value_t = 1, value_name = "STORES")]
+    pub(super) quorum: usize,
+
     /// Data blocks: the file is split into this many
     #[arg(short = 'k', long, default_value_t = 10, value_name = "K")]
     pub(super) data: u64,
@@ -108,8 +114,65 @@ pub(super) struct BackupArgs {
     #[arg(long, value_enum, default_value_t, value_name = "HOW")]
     pub(super) io: IoMode,
 
+    /// A loss that the backup must survive, such as "1 host" or "2 stores": place the blocks so that it does, or refuse
+    /// before anything is written; repeat for more
+    #[arg(long, value_name = "LOSS")]
+    pub(super) survive: Vec<Demand>,
+
+    /// Which of the stores that may have a block gets it; the default is survive with --survive, else even
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(super) policy: Option<PolicyName>,
+
+    /// Say of each block where it goes, and why
+    #[arg(long)]
+    pub(super) explain: bool,
+
+    /// Say where the blocks would go and what that would survive, and write nothing
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+
+    /// The file for what was measured of stores, or none; the default is below the user's directory for state
+    #[arg(long, env = "TANNER_STATE", value_name = "FILE")]
+    pub(super) state: Option<String>,
+
+    #[command(flatten)]
+    pub(super) facts: FactArgs,
+
     #[command(flatten)]
     pub(super) resources: ResourceArgs,
+}
+
+/// Which store is the best.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(super) enum PolicyName {
+    /// Each store in its turn.
+    Even,
+    /// In proportion to the rates that were measured.
+    Fastest,
+    /// The cheapest first.
+    Cheapest,
+    /// So that as many losses as possible are survived.
+    Survive,
+}
+
+impl From<PolicyName> for &'static dyn Policy {
+    fn from(name: PolicyName) -> Self {
+        match name {
+            PolicyName::Even => &Even,
+            PolicyName::Fastest => &Fastest,
+            PolicyName::Cheapest => &Cheapest,
+            PolicyName::Survive => &Survive,
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub(super) struct ShowArgs {
+    #[command(flatten)]
+    pub(super) find: FindArgs,
+
+    #[command(flatten)]
+    pub(super) facts: FactArgs,
 }
 
 #[derive(Args, Debug)]
@@ -264,10 +327,11 @@ Exit codes:
     1  failed for another reason than those below
     2  wrong usage
     3  done and restorable, but below target: some blocks or manifests were not stored or not
-       repaired
+       repaired, or a loss that was to be survived would not be
     4  damage found that the rest can repair; nothing changed
     5  cannot be restored with the blocks at hand
-    6  too few blocks could be stored; nothing is kept
+    6  too few blocks could be stored, too little room, or stores on which the losses named cannot
+       be survived; nothing is kept
     7  the source changed while it was read; nothing was stored
    10  the store, directory or backup does not exist, or a peer cannot be reached
   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends

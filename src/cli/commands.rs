@@ -7,43 +7,69 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tanner_kernels::{Evidence, Profile};
 
-use super::args::{BackupArgs, FindArgs, LsArgs, ResourceArgs, RestoreArgs};
+use super::args::{BackupArgs, FindArgs, LsArgs, PolicyName, ResourceArgs, RestoreArgs, ShowArgs};
 use super::output::{Output, count, rate, size, time};
-use super::{Context, Outcome, version};
+use super::state::State;
+use super::{Context, Outcome, placing, version};
 use crate::backup::{Backup, BackupReport, Shape};
 use crate::error::Error;
 use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
 use crate::guarantee::Guarantee;
 use crate::id::BackupId;
 use crate::manifest::Manifest;
+use crate::margins::Margins;
 use crate::resources::Resources;
-use crate::scheduler::Even;
+use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
 use crate::verify::Health;
 
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.file, "reading from standard input")?;
-    let stores = Store::open_all(&context.registry, &args.to, "--to")?;
+    let mut stores = Store::open_all(&context.registry, &args.to, "--to")?;
+    args.facts.apply(&args.to, &mut stores)?;
+    let state_file = State::file(args.state.as_deref());
+    let known = state_file.as_deref().map(State::read).unwrap_or_default();
+    stores.iter_mut().for_each(|store| store.facts.measured = known.of(&store.facts.url));
+    let default = if args.survive.is_empty() { PolicyName::Even } else { PolicyName::Survive };
+    let policy: &dyn Policy = args.policy.unwrap_or(default).into();
     let resources = resources(&args.resources)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let count_stores = stores.len();
     let disks = version::Disks::of(context, &stores);
+    let facts: Vec<Facts> = stores.iter().map(|store| store.facts.clone()).collect();
     let backup = Backup {
         source: &args.file,
         io: args.io,
         shape: Shape::Blocks { code: args.code.into(), data: args.data, parity: args.parity },
         stores,
-        policy: &Even,
+        policy,
+        survive: &args.survive,
+        quorum: args.quorum,
         id: BackupId::random(),
         created,
     };
+    if args.dry_run {
+        return placing::dry_run(context.output, &backup, &facts, args.explain);
+    }
     let report = backup.run(&resources, &context.stop, &context.progress).await?;
+    if let Some(path) = state_file {
+        // Other runs may have written to it meanwhile.
+        let mut state = State::read(&path);
+        let behaved = facts.iter().zip(&report.behaviour);
+        behaved.for_each(|(facts, behaviour)| state.observe(&facts.url, created as f64, behaviour));
+        // The next run does without.
+        let _ = state.write(&path);
+    }
     let (manifest, seconds) = (&report.manifest, context.seconds());
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
-    let code = if report.is_complete() { 0 } else { 3 };
+    let code = if report.is_complete() && report.broken.is_empty() { 0 } else { 3 };
 
+    if args.explain {
+        placing::explain(context.output, &report.placed, &facts);
+    }
     context.output.result(&manifest.id.to_string());
     describe_backup(context.output, &report, count_stores, seconds);
+    placing::describe(context.output, &report.placed, &report.margins, &report.broken, &facts);
     disks.say_fallback(context.output, report.reader_refusal.as_deref());
     let failed = report.failed.iter().map(|(store, error)| json!({ "store": store, "error": chain(error) }));
     let summary = json!({
@@ -68,6 +94,12 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "disk_io": disks.in_use(),
         "simd": resources.level().name(),
         "failed_stores": failed.collect::<Vec<_>>(),
+        "slow_stores": report.slow,
+        "blocks_moved": report.blocks_moved,
+        "stores_survivable_planned": report.stores_survivable_planned,
+        "policy": policy.name(),
+        "survive": placing::demands(&report.placed, &report.broken),
+        "labels": placing::margins(&report.margins, &facts),
     });
     Ok(Outcome { code, summary })
 }
@@ -96,9 +128,19 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     for (store, error) in &report.failed {
         output.say(&format!("  FAILED {store}: {}", chain(error)));
     }
+    for store in &report.slow {
+        output.say(&format!("  slow {store}: it would have held up the others"));
+    }
+    if report.blocks_moved > 0 {
+        let blocks = count(report.blocks_moved, "block");
+        output.say(&format!("  {blocks} went to other stores, by another reading of the file"));
+    }
     let lost = report.live.blocks() - report.live.len();
     if lost > 0 {
         output.say(&format!("  below target: {lost} of {} not stored", count(report.live.blocks(), "block")));
+    } else if report.stores_survivable < report.stores_survivable_planned {
+        let planned = count(report.stores_survivable_planned, "store");
+        output.say(&format!("  below target: the loss of any {planned} was to be survived"));
     } else if !report.is_complete() {
         output.say("  below target: the manifest is not on every store");
     }
@@ -219,8 +261,12 @@ fn list_one(output: Output, manifest: &Manifest) {
     );
 }
 
-pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, Error> {
-    let found = find(context, &args.id, &args.from).await?;
+pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, Error> {
+    let ShowArgs { find: FindArgs { id, from }, facts } = args;
+    let id = id.parse()?;
+    let mut stores = Store::open_all(&context.registry, &from, "--from")?;
+    facts.apply(&from, &mut stores)?;
+    let found = find_in(context, id, stores).await?;
     let (manifest, output) = (&found.manifest, context.output);
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
     let health = Health::as_listed(&found);
@@ -250,6 +296,8 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
         found.manifest.geometry.profile(),
     );
     output.result(&format!("{:<10} {promise} (as listed; `tanner verify` reads the blocks)", "survives"));
+    let margins = Margins::of(&found);
+    placing::show(output, &margins);
     if let Some(beyond) = &health.beyond {
         let names = beyond.example.iter().map(|&store| found.stores[store].url());
         let such_as = match beyond.fatal {
@@ -257,7 +305,7 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
             _ => format!(", such as {}", names.collect::<Vec<_>>().join(" and ")),
         };
         let (fatal, losses) = (beyond.fatal, beyond.losses);
-        let of = count(beyond.stores, "store");
+        let of = count(beyond.domains, "store");
         output
             .result(&format!("{:<10} {fatal} of {losses} losses of {of} would be fatal{such_as}", "beyond"));
     }
@@ -266,6 +314,8 @@ pub(super) async fn show(context: &Context, args: FindArgs) -> Result<Outcome, E
         output.result(&format!("{:<10} not in the stores named: {}", "blocks", blocks.join(" ")));
     }
     let mut summary = health_summary(&found, &health);
+    summary["labels"] = placing::margins(&margins.now, &placing::facts(&found));
+    summary["placed"] = placing::placed(&margins);
     summary["name"] = json!(manifest.name);
     summary["created"] = json!(time(manifest.created));
     summary["source_blake3"] = json!(manifest.source_hash.to_string());
@@ -316,7 +366,7 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
         "blocks_survivable": health.blocks_survivable,
         "stores_survivable": health.stores_survivable,
         "beyond": health.beyond.as_ref().map(|beyond| json!({
-            "stores": beyond.stores,
+            "stores": beyond.domains,
             "losses": beyond.losses,
             "fatal": beyond.fatal,
             "example": beyond.example.iter().map(|&store| found.stores[store].url()).collect::<Vec<_>>(),
@@ -362,7 +412,7 @@ pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<
     if path.as_os_str() == "-" { Err(Error::NoStreams { what }) } else { Ok(()) }
 }
 
-fn shape(profile: &Profile) -> String {
+pub(super) fn shape(profile: &Profile) -> String {
     let (k, m, n, code) = (profile.data(), profile.parity(), profile.blocks(), profile.code_name());
     let evidence = evidence(profile);
     format!("{k}+{m} blocks by the {code} code, any {} of {n} restore ({evidence})", profile.threshold())

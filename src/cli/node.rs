@@ -12,8 +12,10 @@ use tanner_transports::net::{self, Identity};
 use tanner_transports::{ObjectName, Registry, TransportError};
 use tempfile::NamedTempFile;
 
-use super::clock;
+use super::facts::Size;
+use super::{clock, facts};
 use crate::error::Error;
+use crate::scheduler::Labels;
 
 /// The transports that tanner brings, and the stores that were given a name.
 pub(super) fn registry() -> Registry {
@@ -58,18 +60,31 @@ pub(super) struct Stores {
     pub(super) store: BTreeMap<String, NamedStore>,
 }
 
+/// A store that has a name, and what is said of it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct NamedStore {
     pub(super) url: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) capacity: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) limit: Option<Size>,
+    #[serde(default, deserialize_with = "facts::cost", skip_serializing_if = "Option::is_none")]
+    pub(super) cost: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) priority: Option<i64>,
+    // A table, so behind what is none.
+    #[serde(default, deserialize_with = "facts::labels", skip_serializing_if = "Labels::is_empty")]
+    pub(super) labels: Labels,
 }
 
-/// Reads a TOML file's text; an error is one line, and names the line of the file.
+/// Reads a TOML file's text; an error is one line, and names the line and column of the file.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(path: &Path, text: &str) -> Result<T, Error> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or("");
         let line = before.matches('\n').count() + 1;
-        let what = format!("line {line}: {}", error.message().replace('\n', ", "));
+        let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+        let what = format!("line {line}, column {column}: {}", error.message().replace('\n', ", "));
         config_error(path, io::Error::new(io::ErrorKind::InvalidData, what))
     })
 }
@@ -87,6 +102,14 @@ impl Stores {
             Ok(text) => parse(&path, &text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(config_error(&path, error)),
+        }
+    }
+
+    /// As [`Self::read`], for whoever called no store by its name: then a file that is not ours to read says nothing.
+    pub(super) fn read_if_allowed() -> Result<Self, Error> {
+        match fs::File::open(Self::file()) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Self::default()),
+            _ => Self::read(),
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use tanner_transports::TransportError;
 use tanner_transports::net::{Identity, Patience, shown_pin};
 
+use super::facts::{Size, parse_cost, parse_label, parse_size};
 use super::node::{NamedStore, Stores, check_store_name, key_file};
 use super::{Context, Outcome};
 use crate::error::Error;
@@ -25,6 +26,8 @@ enum StoreCommand {
         name: String,
         /// A directory, or a URL such as tcp://host:7000#PIN; without the pin, prints the one that the server shows
         url: String,
+        #[command(flatten)]
+        facts: NamedFacts,
     },
     /// List the stores that have a name
     Ls,
@@ -35,15 +38,39 @@ enum StoreCommand {
     },
 }
 
+/// What placing blocks goes by, wherever the store is used.
+#[derive(Args, Debug)]
+struct NamedFacts {
+    /// What it shares with stores that are lost together with it, such as host=a or zone=eu; repeat for more
+    #[arg(long = "label", value_parser = parse_label, value_name = "LABEL=VALUE")]
+    labels: Vec<(String, String)>,
+
+    /// The most bytes that it is to get of one backup
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    capacity: Option<Size>,
+
+    /// Bytes a second that it takes, to reckon with; to be kept to that, its URL is limit:rate=…+URL
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    limit: Option<Size>,
+
+    /// The cost of each GB stored there, in any unit
+    #[arg(long, value_parser = parse_cost, value_name = "NUMBER")]
+    cost: Option<f64>,
+
+    /// Of stores that cost the same, those with the highest priority come first
+    #[arg(long, allow_negative_numbers = true, value_name = "NUMBER")]
+    priority: Option<i64>,
+}
+
 pub(super) async fn store(context: &Context, args: StoreArgs) -> Result<Outcome, Error> {
     match args.what {
-        StoreCommand::Add { name, url } => add(context, &name, &url).await,
+        StoreCommand::Add { name, url, facts } => add(context, &name, &url, facts).await,
         StoreCommand::Ls => list(context),
         StoreCommand::Rm { name } => remove(context, &name),
     }
 }
 
-async fn add(context: &Context, name: &str, url: &str) -> Result<Outcome, Error> {
+async fn add(context: &Context, name: &str, url: &str, facts: NamedFacts) -> Result<Outcome, Error> {
     check_store_name(name)?;
     let mut stores = Stores::read()?;
     if stores.store.contains_key(name) {
@@ -68,7 +95,9 @@ async fn add(context: &Context, name: &str, url: &str) -> Result<Outcome, Error>
     let url = transport.url().to_owned();
     context.output.say(&format!("store:{name} is {url}"));
     let summary = json!({ "name": name, "url": url });
-    stores.store.insert(name.to_owned(), NamedStore { url });
+    let NamedFacts { labels, capacity, limit, cost, priority } = facts;
+    let labels = labels.into_iter().collect();
+    stores.store.insert(name.to_owned(), NamedStore { url, labels, capacity, limit, cost, priority });
     stores.write()?;
     Ok(Outcome { code: 0, summary })
 }
@@ -76,8 +105,10 @@ async fn add(context: &Context, name: &str, url: &str) -> Result<Outcome, Error>
 fn list(context: &Context) -> Result<Outcome, Error> {
     let stores = Stores::read()?;
     for (name, store) in &stores.store {
-        context.output.result(&format!("{name:<16} {}", store.url));
-        context.output.message("store", json!({ "name": name, "url": store.url }));
+        let facts = store.words();
+        let line = format!("{name:<16} {}  {}", store.url, facts.join(" "));
+        context.output.result(line.trim_end());
+        context.output.message("store", json!({ "name": name, "url": store.url, "facts": facts }));
     }
     Ok(Outcome { code: 0, summary: json!({ "stores": stores.store.len() }) })
 }

@@ -178,5 +178,6 @@ fn a_store_that_failed_is_in_the_summary_of_the_backup() {
     let failed = summary(&json)["failed_stores"].as_array().unwrap();
     assert_eq!(failed.len(), 1);
     assert!(failed[0]["store"].as_str().unwrap().ends_with("below-a-file"));
-    assert_eq!(summary(&json)["blocks_stored"], 12);
+    assert_eq!(summary(&json)["blocks_stored"], 15);
+    assert_eq!(summary(&json)["blocks_moved"], 3);
 }

@@ -15,6 +15,7 @@ mod json;
 mod levels;
 mod main_job;
 mod overwriting;
+mod placing;
 mod plan;
 mod plugin;
 mod progress;

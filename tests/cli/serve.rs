@@ -212,7 +212,7 @@ fn clients_of_a_file_keep_out_of_each_others_blocks_and_within_their_rights() {
     assert!(denied.code != 0 && denied.err.contains(&stranger.pin), "{denied:#?}");
 
     let broken = place.file("broken.toml", b"[client.x]\npin = \"short\"\n");
-    serve(&broken).run().expect(2).out_has("broken.toml: line 2: a pin is 64 hexadecimal digits");
+    serve(&broken).run().expect(2).out_has("broken.toml: line 2, column 7: a pin is 64 hexadecimal digits");
 }
 
 #[test]

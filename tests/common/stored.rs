@@ -39,6 +39,8 @@ impl<T: Transport + Clone + 'static> Stored<T> {
             shape: Shape::Profile(profile),
             stores: opened(&stores),
             policy: &Even,
+            quorum: 1,
+            survive: &[],
             id,
             created: 0,
         };
@@ -66,5 +68,5 @@ impl<T: Transport + Clone + 'static> Stored<T> {
 }
 
 pub(crate) fn opened<T: Transport + Clone + 'static>(stores: &[T]) -> Vec<Store> {
-    stores.iter().map(|store| Store { transport: Arc::new(store.clone()) }).collect()
+    stores.iter().map(|store| Store::new(Arc::new(store.clone()))).collect()
 }

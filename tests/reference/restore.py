@@ -173,7 +173,8 @@ def cbor_decode(data):
         result = {}
         for _ in range(n):
             key = item(depth + 1)
-            need(isinstance(key, int), "manifest: a map key is not a number")
+            need(isinstance(key, (int, str)) and all(type(key) is type(other) for other in result),
+                 "manifest: a map has keys of the wrong type")
             result[key] = item(depth + 1)
         return result
 
@@ -257,12 +258,35 @@ class Manifest:
         self.hashes = [p[13][32 * b:32 * b + 32] for b in range(n)]
 
     def check_private(self, p):
-        self.check_fields(p, {0: str, 1: int, 2: int, 3: bytes}, optional=(2,))
+        self.check_fields(p, {0: str, 1: int, 2: int, 3: bytes, 4: bytes, 5: list}, optional=(2, 4, 5))
         name = p[0]
         need(len(name.encode()) <= 1024 and not set(name) & {"/", "\0"} and name not in (".", ".."),
              "manifest: name is not allowed")
         need(len(p[3]) == 32, "manifest: hash is not 32 bytes")
         self.source_hash = p[3]
+        need((4 in p) == (5 in p), "manifest: places without labels, or labels without places")
+        if 4 in p:
+            self.check_places(p[4], p[5])
+
+    def check_places(self, places, labels):
+        """Where the blocks were put: of no use here, but a manifest that is wrong in it is none."""
+        need(len(places) == 2 * self.n, "manifest: wrong number of places")
+        stores = 0
+        for store in struct.unpack("<%dH" % self.n, places):
+            need(store <= stores, "manifest: stores are not numbered in order")
+            stores = max(stores, store + 1)
+        need(2 <= stores == len(labels), "manifest: wrong number of stores")
+        need(len(cbor_encode(labels)) <= 16 * self.n + 1024, "manifest: labels are too long")
+        for text in (text for store in labels for pair in self.pairs(store) for text in pair):
+            need(isinstance(text, str) and 1 <= len(text.encode()) <= 64, "manifest: a label is no short text")
+            need(not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text), "manifest: a label has control characters")
+        names = {label for store in labels for label in store}
+        need(len(names) <= 16 and "store" not in names, "manifest: labels are not allowed")
+
+    @staticmethod
+    def pairs(store):
+        need(isinstance(store, dict), "manifest: labels are no map")
+        return store.items()
 
     def shift(self, b, j):
         return b * j % self.q if self.q else b * j

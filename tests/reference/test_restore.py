@@ -288,12 +288,36 @@ class Manifests(Base):
             part = {key: value for key, value in {**part, **change}.items() if value is not None}
             self.refused(manifest_of(part, private), blocks, "manifest: ")
         for change in ({0: "a/b"}, {0: ".."}, {0: "a\0"}, {0: "ü" * 513}, {0: b"a"}, {0: None}, {1: None}, {1: "1"},
-                       {2: "1"}, {3: None}, {3: bytes(31)}, {4: 0}):
+                       {2: "1"}, {3: None}, {3: bytes(31)}, {4: 0}, *self.wrong_places()):
             part = {key: value for key, value in {**private, **change}.items() if value is not None}
             self.refused(manifest_of(public, part), blocks, "manifest: ")
         for other in (ID[::-1],):
             self.refused(manifest_of({**public, 0: other}, private), blocks, "another backup")
         self.refused(seal(body + bytes(70000)), blocks, "manifest: ")
+
+    @staticmethod
+    def places(*stores):
+        return b"".join(store.to_bytes(2, "little") for store in stores)
+
+    def wrong_places(self):
+        """Places of five blocks that no writer makes."""
+        good, two = self.places(0, 1, 0, 1, 0), [{"host": "a"}, {}]
+        yield from ({4: good}, {5: two}, {4: good[1:], 5: two}, {4: good[2:], 5: two}, {4: good, 5: two[:1]},
+                    {4: self.places(1, 0, 1, 0, 1), 5: two}, {4: self.places(0, 2, 1, 0, 1), 5: [{}, {}, {}]},
+                    {4: bytes(10), 5: two}, {4: bytes(10), 5: two[:1]}, {4: good, 5: {}}, {4: good, 5: [1, {}]})
+        for labels in ({"store": "a"}, {"": "a"}, {"host": ""}, {"h" * 65: "a"}, {"host": "ü" * 33}, {"host": "a\n"},
+                       {"host": "\x85"}, {"host": 1}, {1: "a"}, {"host": b"a"}, {"%d" % i: "a" for i in range(17)}):
+            yield {4: good, 5: [labels, {}]}
+        yield {4: good, 5: [{"%060d" % i: "a" * 64 for i in range(16)}, {}]}
+
+    def test_places(self):
+        source, blocks, public, private = self.small()
+        labels = [{"host": "a", "disk": "ä"}, {}, {"b": "1", "aa": "2"}]
+        placed = manifest_of(public, {**private, 4: self.places(0, 1, 0, 2, 1), 5: labels})
+        self.assertEqual(self.run_restore(self.store(placed, blocks))[:2], (0, source))
+        wrong = cbor_encode({**private, 4: self.places(0, 1, 0, 2, 1), 5: labels})
+        wrong = wrong.replace(b"\x62aa\x612\x61b\x611", b"\x61b\x611\x62aa\x612")
+        self.refused(seal(cbor_encode([cbor_encode(public), wrong, []])), blocks, "manifest: ")
 
     def test_cbor(self):
         source, blocks, public, private = self.small()
