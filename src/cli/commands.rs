@@ -24,7 +24,7 @@ use crate::verify::Health;
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.file, "reading from standard input")?;
     let stores = Store::open_all(&context.registry, &args.to, "--to")?;
-    let resources = resources(&args.resources)?;
+    let resources = resources(context, &args.resources)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let count_stores = stores.len();
     let disks = version::Disks::of(context, &stores);
@@ -107,7 +107,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.output, "writing to standard output")?;
     let found = find(context, &args.id, &args.from).await?;
-    let resources = resources(&args.resources)?;
+    let resources = resources(context, &args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
     let disks = version::Disks::of(context, &found.stores);
     let report = crate::restore::restore(
@@ -354,8 +354,9 @@ pub(super) fn blocks_of(damages: &[Damage]) -> Vec<usize> {
     blocks.into_iter().collect()
 }
 
-pub(super) fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
-    Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
+pub(super) fn resources(context: &Context, args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
+    let threads = context.cpu_threads(args.threads.into());
+    Ok(Arc::new(Resources::new(threads, args.memory.as_u64())?))
 }
 
 pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {
