@@ -4,6 +4,7 @@
 //! in bounded channels lead to the stores.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
@@ -58,9 +59,11 @@ impl Pass<'_> {
         let plan = self.plan()?;
         let pool = Pool::new(&plan.bound, plan.buffers);
         let (filled, chunks) = sync_channel(1);
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let (bound, chunk_steps) = (&plan.bound, plan.chunk_steps);
-            let reader = scope.spawn(move || self.read(&pool, chunk_steps, &filled));
+            let reader = thread::Builder::new().name("tanner-read".into());
+            let reader = reader.spawn_scoped(scope, move || self.read(&pool, chunk_steps, &filled));
+            let reader = reader.map_err(|source| Error::Threads { source })?;
             let hashes = self.resources.threads().install(move || self.encode(bound, chunks, streams));
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
             self.source.check_unchanged()?;

@@ -69,6 +69,15 @@ pub enum Error {
         /// Bytes needed.
         needed: u64,
     },
+    /// The system starts no more threads.
+    #[error(
+        "the system refuses to start another thread: raise the limit of tasks (`ulimit -u`, or the container's limit of \
+         pids), or use fewer --threads"
+    )]
+    Threads {
+        /// What it says.
+        source: io::Error,
+    },
     /// A dash where a file belongs.
     #[error("`-`: {what} is not supported yet; for a file of that name, write ./-")]
     NoStreams {
@@ -428,6 +437,7 @@ impl Error {
             | Self::Store(TransportError::Missing { .. }) => 10,
             Self::Stopped { signal } => 128 + signal,
             Self::Source { .. }
+            | Self::Threads { .. }
             | Self::Identity(_)
             | Self::Output { .. }
             | Self::Staged { .. }

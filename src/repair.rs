@@ -159,7 +159,7 @@ impl Repair {
             return Ok(None);
         }
         let (found, held) = (self.found.clone(), health.held.clone());
-        let sources = blocking(move || Sources::choose(&found, &held, &lost)).await;
+        let sources = blocking(move || Ok::<_, Error>(Sources::choose(&found, &held, &lost))).await?;
         sources.map(|sources| Some(Arc::new(sources))).map_err(|_| self.not_recoverable(health))
     }
 
@@ -293,7 +293,7 @@ impl Repair {
     async fn look_again(&self, block: usize, store: usize) -> Option<DamageKind> {
         let (found, io) = (self.found.clone(), Handle::current());
         let looked = blocking(move || found.fetch_from(block, store, &io, &mut |_, _| Ok(()))).await;
-        looked.expect("only the sink fails, and it takes everything")
+        looked.unwrap_or_else(|error: Error| Some(DamageKind::Unreadable(chain(&error))))
     }
 
     /// Whether a manifest had to be put.

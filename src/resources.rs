@@ -7,6 +7,7 @@ use rayon::ThreadPool;
 use tanner_kernels::{Codec, Level};
 
 use crate::error::Error;
+use crate::parallel::pool;
 
 /// Threads, memory and SIMD level of a run.
 pub struct Resources {
@@ -20,15 +21,9 @@ impl Resources {
     /// level that the environment names or the machine has.
     ///
     /// # Errors
-    /// If the environment names a level that this machine does not have.
-    ///
-    /// # Panics
-    /// If the system refuses to start threads.
+    /// If the environment names a level that this machine does not have, or the system refuses to start the threads.
     pub fn new(threads: usize, memory_bytes: u64) -> Result<Self, Error> {
-        let pool =
-            rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("tanner-cpu-{i}"));
-        let threads = pool.build().expect("the system starts a handful of threads");
-        Ok(Self { threads, memory_bytes, level: Level::from_env()? })
+        Ok(Self { threads: pool(threads)?, memory_bytes, level: Level::from_env()? })
     }
 
     /// The SIMD level in use.

@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use tanner_transports::ring::ReadQueue;
 
 use crate::error::Error;
@@ -226,7 +227,13 @@ impl<R: Iterator<Item = Range<u64>>> Reads<'_, R> {
         let range = self.ahead.pop_front().expect(ANNOUNCED);
         debug_assert_eq!(range.end - range.start, into.len() as u64);
         let failed = |source| Error::Source { path: self.source.path.clone(), source };
-        let bytes = ring.pop().expect(ANNOUNCED).map_err(failed)?;
+        let bytes = match ring.pop().expect(ANNOUNCED) {
+            // At a limit of tasks the kernel may have no thread for it, and gives it back untouched.
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::CANCELED) => {
+                return self.source.read(range.start, into);
+            }
+            bytes => bytes.map_err(failed)?,
+        };
         if bytes.len() < into.len() {
             return Err(self.source.changed(SHORTER));
         }

@@ -3,15 +3,28 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use common::{Blocks, Sink};
 use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store};
 use tanner_kernels::CodeChoice;
-use tokio::sync::Mutex;
+use tokio::runtime::Runtime;
 
-/// One test at a time, for the peak belongs to the process.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Runs a test in a process of its own, for the peak belongs to the process, and so does what others left in it.
+fn alone(test: &str, work: impl AsyncFnOnce()) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if std::env::var_os(ALONE).is_some() {
+        return Runtime::new().unwrap().block_on(work());
+    }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let output = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    println!("{out}");
+    assert!(output.status.success() && out.contains("1 passed"), "{err}");
+}
 
 /// Peak resident memory of this process, since it was last reset.
 fn peak_memory_bytes() -> u64 {
@@ -21,7 +34,6 @@ fn peak_memory_bytes() -> u64 {
 }
 
 async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memory_bytes: u64) -> u64 {
-    let _alone = ALONE.lock().await;
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     // Holes of a file in memory are read without filling the page cache.
     let directory =
@@ -48,30 +60,43 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
     peak
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn forty_gib_fit_in_512_mib() {
-    backup_sparse(40 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
+#[test]
+fn forty_gib_fit_in_512_mib() {
+    alone("forty_gib_fit_in_512_mib", async || {
+        backup_sparse(40 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
+    });
 }
 
 /// Pages of a mapping count as ours until they are given back.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_mapped_file_fits_as_well() {
-    backup_sparse(2 << 30, IoMode::Mmap, (10, 5), 128 << 20).await;
+#[test]
+fn a_mapped_file_fits_as_well() {
+    alone("a_mapped_file_fits_as_well", async || {
+        backup_sparse(2 << 30, IoMode::Mmap, (10, 5), 128 << 20).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn wide_shapes_fit_as_well() {
-    backup_sparse(1 << 30, IoMode::Auto, (1000, 200), 256 << 20).await;
+#[test]
+fn wide_shapes_fit_as_well() {
+    alone("wide_shapes_fit_as_well", async || {
+        backup_sparse(1 << 30, IoMode::Auto, (1000, 200), 256 << 20).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_widest_shape_fits_in_the_default() {
-    backup_sparse(1 << 30, IoMode::Auto, (3072, 1024), 512 << 20).await;
+#[test]
+fn the_widest_shape_fits_in_the_default() {
+    alone("the_widest_shape_fits_in_the_default", async || {
+        backup_sparse(1 << 30, IoMode::Auto, (3072, 1024), 512 << 20).await;
+    });
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn ten_times_the_file_takes_no_more_memory() {
-    let small = backup_sparse(300 << 20, IoMode::Auto, (10, 5), 512 << 20).await;
-    let large = backup_sparse(3 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
-    assert!(large.abs_diff(small) * 10 < small, "{small} bytes for 300 MiB, {large} for 3 GiB");
+#[test]
+fn ten_times_the_file_takes_no_more_memory() {
+    alone("ten_times_the_file_takes_no_more_memory", async || {
+        let small = backup_sparse(300 << 20, IoMode::Auto, (10, 5), 512 << 20).await;
+        let large = backup_sparse(3 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
+        assert!(large.abs_diff(small) * 10 < small, "{small} bytes for 300 MiB, {large} for 3 GiB");
+    });
 }
+
+/// Set in the process that a test has of its own.
+const ALONE: &str = "TANNER_TEST_ALONE";

@@ -291,15 +291,16 @@ pub(crate) fn split_off<'a>(slices: &mut Vec<&'a mut [u8]>, bytes: usize) -> Vec
     front
 }
 
-/// Runs each job on a thread of its own, the first on this one.
+/// Runs each job on a thread of its own, one of them on this; where the system starts fewer, they share the jobs.
 pub(crate) fn on_threads<J: Send>(jobs: Vec<J>, run: impl Fn(J) + Sync) {
-    let mut jobs = jobs.into_iter();
-    let first = jobs.next();
+    let others = 1..jobs.len();
+    let jobs = Mutex::new(jobs.into_iter());
+    let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || std::iter::from_fn(next).for_each(&run);
     std::thread::scope(|scope| {
-        for job in jobs {
-            scope.spawn(|| run(job));
-        }
-        first.map(&run);
+        let start = |_| std::thread::Builder::new().spawn_scoped(scope, work).ok();
+        others.map_while(start).for_each(drop);
+        work();
     });
 }
 

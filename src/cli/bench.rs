@@ -55,8 +55,8 @@ async fn measure(context: &Context, what: Option<BenchCommand>) -> Result<Report
     match what {
         Some(BenchCommand::Codec(args)) => {
             let (shapes, bytes) = (args.shapes, args.size.as_u64());
-            let run =
-                Codec { shapes, bytes, rounds: args.rounds.rounds.into(), threads: args.threads.into() };
+            let threads = context.cpu_threads(args.threads.into());
+            let run = Codec { shapes, bytes, rounds: args.rounds.rounds.into(), threads };
             recorder = codec(recorder, run).await?;
         }
         Some(BenchCommand::Disk(args)) => {
@@ -70,11 +70,12 @@ async fn measure(context: &Context, what: Option<BenchCommand>) -> Result<Report
             run.run(&mut recorder).await?;
         }
         Some(BenchCommand::E2e(args)) => {
-            end_to_end(args)?.run(&mut recorder, &context.registry).await?;
+            end_to_end(context, args)?.run(&mut recorder, &context.registry).await?;
         }
         None => {
             let shapes = QUICK_SHAPES.map(|(data, parity)| Blocks { data, parity }).to_vec();
-            let run = Codec { shapes, bytes: QUICK_BYTES, rounds: QUICK_ROUNDS, threads: 0 };
+            let threads = context.cpu_threads(0);
+            let run = Codec { shapes, bytes: QUICK_BYTES, rounds: QUICK_ROUNDS, threads };
             recorder = codec(recorder, run).await?;
             let (data, parity) = QUICK_SHAPES[0];
             let run = EndToEnd {
@@ -82,7 +83,7 @@ async fn measure(context: &Context, what: Option<BenchCommand>) -> Result<Report
                 bytes: QUICK_BYTES,
                 rounds: QUICK_ROUNDS,
                 shape: Blocks { data, parity },
-                resources: Arc::new(Resources::new(0, MEMORY_BYTES_DEFAULT)?),
+                resources: Arc::new(Resources::new(threads, MEMORY_BYTES_DEFAULT)?),
             };
             run.run(&mut recorder, &context.registry).await?;
         }
@@ -94,14 +95,14 @@ async fn codec(mut recorder: Recorder, run: Codec) -> Result<Recorder, Error> {
     blocking(move || run.run(&mut recorder).map(|()| recorder)).await
 }
 
-fn end_to_end(args: E2eArgs) -> Result<EndToEnd, Error> {
+fn end_to_end(context: &Context, args: E2eArgs) -> Result<EndToEnd, Error> {
     let directories = if args.to.is_empty() { vec![std::env::temp_dir()] } else { args.to };
     Ok(EndToEnd {
         directories,
         bytes: args.size.as_u64(),
         rounds: args.rounds.rounds.into(),
         shape: Blocks { data: args.data, parity: args.parity },
-        resources: resources(&args.resources)?,
+        resources: resources(context, &args.resources)?,
     })
 }
 

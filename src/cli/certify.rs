@@ -12,6 +12,7 @@ use super::{Context, Outcome};
 use crate::bench::Blocks;
 use crate::certify::{Certificates, Effort, check, is_prime, profile};
 use crate::error::Error;
+use crate::parallel::{blocking, pool};
 
 #[derive(Args, Debug)]
 pub(super) struct CertifyArgs {
@@ -51,6 +52,7 @@ pub(super) struct CertifyArgs {
 
 pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outcome, Error> {
     let (output, stop) = (context.output, context.stop.clone());
+    let pool = pool(context.cpu_threads(0))?;
     let run = move || {
         let mut certificates = Certificates::open(&args.file)?;
         if let Some(samples) = args.check {
@@ -94,7 +96,7 @@ pub(super) async fn certify(context: &Context, args: CertifyArgs) -> Result<Outc
         }
         Ok(Outcome { code: 0, summary: json!({ "trials": certificates.trials().len() }) })
     };
-    tokio::task::spawn_blocking(run).await.expect("trying losses does not panic")
+    blocking(move || pool.install(run)).await
 }
 
 /// For each prime the shape with as many data blocks and as much parity as has few enough losses. It covers all that are

@@ -32,7 +32,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     stores.iter_mut().for_each(|store| store.facts.measured = known.of(&store.facts.url));
     let default = if args.survive.is_empty() { PolicyName::Even } else { PolicyName::Survive };
     let policy: &dyn Policy = args.policy.unwrap_or(default).into();
-    let resources = resources(&args.resources)?;
+    let resources = resources(context, &args.resources)?;
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let count_stores = stores.len();
     let disks = version::Disks::of(context, &stores);
@@ -149,7 +149,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.output, "writing to standard output")?;
     let found = find(context, &args.id, &args.from).await?;
-    let resources = resources(&args.resources)?;
+    let resources = resources(context, &args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
     let disks = version::Disks::of(context, &found.stores);
     let report = crate::restore::restore(
@@ -404,8 +404,9 @@ pub(super) fn blocks_of(damages: &[Damage]) -> Vec<usize> {
     blocks.into_iter().collect()
 }
 
-pub(super) fn resources(args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
-    Ok(Arc::new(Resources::new(args.threads.into(), args.memory.as_u64())?))
+pub(super) fn resources(context: &Context, args: &ResourceArgs) -> Result<Arc<Resources>, Error> {
+    let threads = context.cpu_threads(args.threads.into());
+    Ok(Arc::new(Resources::new(threads, args.memory.as_u64())?))
 }
 
 pub(super) fn refuse_dash(path: &std::path::Path, what: &'static str) -> Result<(), Error> {

@@ -18,6 +18,7 @@ mod repair;
 mod serve;
 mod state;
 mod store_cmd;
+mod threads;
 mod ticker;
 mod version;
 
@@ -34,6 +35,7 @@ use tanner_transports::{DiskIo, Registry};
 
 use self::args::{Cli, Command, DiskIoMode};
 use self::output::Output;
+use self::threads::Shares;
 use self::ticker::Ticker;
 use crate::error::Error;
 use crate::fetch::chain;
@@ -56,11 +58,18 @@ pub fn run_with(args: impl IntoIterator<Item = OsString>, registry: Registry) ->
         }
     };
     raise_descriptor_limit();
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    let runtime =
-        runtime.enable_all().thread_name("tanner-io").max_blocking_threads(BLOCKING_THREADS_MAX).build();
-    let runtime = runtime.expect("the system starts a handful of threads");
-    let code = runtime.block_on(execute(cli, registry));
+    let started = Shares::take().and_then(|shares| Ok((shares, shares.runtime()?)));
+    let (shares, runtime) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            let output = Output { json: cli.json, quiet: cli.quiet };
+            let Outcome { code, mut summary } = failed(output, &error);
+            summary["exit_code"] = json!(code);
+            output.message("summary", summary);
+            return ExitCode::from(code);
+        }
+    };
+    let code = runtime.block_on(execute(cli, registry, shares));
     // What is still under way was either abandoned or is being cleaned up; neither may hold the exit up.
     runtime.shutdown_background();
     ExitCode::from(code)
@@ -77,6 +86,7 @@ struct Context {
     registry: Registry,
     disk_io: DiskIo,
     output: Output,
+    shares: Shares,
     progress: Arc<Progress>,
     stop: Stop,
     began: Instant,
@@ -86,9 +96,14 @@ impl Context {
     fn seconds(&self) -> f64 {
         self.began.elapsed().as_secs_f64()
     }
+
+    /// Threads of computation where so many were asked for; 0: one for each core, or as many as there are.
+    fn cpu_threads(&self, asked: usize) -> usize {
+        if asked == 0 { self.shares.cpu } else { asked }
+    }
 }
 
-async fn execute(cli: Cli, mut registry: Registry) -> u8 {
+async fn execute(cli: Cli, mut registry: Registry, shares: Shares) -> u8 {
     let output = Output { json: cli.json, quiet: cli.quiet };
     let disk_io = cli.disk_io.into();
     // Else the disks of a registry with an opener of its own for `file:` stay as they are.
@@ -96,7 +111,7 @@ async fn execute(cli: Cli, mut registry: Registry) -> u8 {
         registry.disk_io(disk_io);
     }
     let (progress, stop, began) = (Arc::default(), Stop::default(), Instant::now());
-    let context = Context { registry, disk_io, output, progress, stop, began };
+    let context = Context { registry, disk_io, output, shares, progress, stop, began };
     watch_signals(&context.stop);
     let ticker = Ticker::start(cli.progress, cli.progress_interval, output, &context.progress);
     let (name, result) = match cli.command {
@@ -190,6 +205,3 @@ fn raise_descriptor_limit() {
     // If the system refuses, opening the blocks says what is wrong.
     let _ = setrlimit(Resource::Nofile, limit);
 }
-
-/// Calls of the operating system that are under way at a time; more would only wait for each other.
-const BLOCKING_THREADS_MAX: usize = 32;

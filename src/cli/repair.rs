@@ -25,7 +25,7 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
         }
     }
     let found = find_in(context, id, stores).await?;
-    let resources = resources(&args.resources)?;
+    let resources = resources(context, &args.resources)?;
     let repair = Repair { found: found.clone(), may_get, quick: args.quick, dry_run: args.dry_run };
     let report = repair.run(&resources, &context.stop, &context.progress).await?;
 

@@ -38,7 +38,7 @@ impl Ticker {
         }
         let (end, ended) = channel();
         let progress = Arc::clone(progress);
-        let thread = std::thread::spawn(move || {
+        let thread = std::thread::Builder::new().spawn(move || {
             let (began, bar) = (Instant::now(), (mode == ProgressMode::Bar).then(bar));
             let every = if bar.is_some() { BAR_INTERVAL } else { interval };
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
@@ -57,7 +57,8 @@ impl Ticker {
             }
             bar.inspect(ProgressBar::finish_and_clear);
         });
-        Self { end: Some(end), thread: Some(thread) }
+        // Without a thread nothing is shown, and nothing is lost.
+        Self { end: Some(end), thread: thread.ok() }
     }
 }
 

@@ -9,6 +9,7 @@ mod changing;
 mod codes;
 mod exit_codes;
 mod failing_stores;
+mod few_tasks;
 mod harness;
 mod hostile;
 mod json;

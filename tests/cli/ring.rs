@@ -12,12 +12,13 @@ use rustix::io::Errno;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 
+use crate::few_tasks::few_tasks;
 use crate::harness::{Place, Run, Tanner, tanner};
 use crate::json::{objects, summary};
 use crate::stored::{back_up, content};
 
 /// The run below another program, which ends with its exit code.
-fn below(wrapper: &str, run: &Tanner) -> Tanner {
+pub(crate) fn below(wrapper: &str, run: &Tanner) -> Tanner {
     let mut words = wrapper.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     command.args(words).arg(run.0.get_program()).args(run.0.get_args()).stdin(Stdio::null());
@@ -31,7 +32,7 @@ fn below(wrapper: &str, run: &Tanner) -> Tanner {
 }
 
 /// Whether programs run below it here.
-fn works(wrapper: &str) -> bool {
+pub(crate) fn works(wrapper: &str) -> bool {
     let mut words = wrapper.split_whitespace();
     let mut command = Command::new(words.next().unwrap());
     let status = command.args(words).arg("true").stdin(Stdio::null()).output().map(|output| output.status);
@@ -141,11 +142,9 @@ fn behind_a_filter<T: Send>(errno: Errno, work: impl FnOnce() -> T + Send) -> T 
 /// The threads of the kernel that work for a ring count as the user's tasks.
 #[test]
 fn a_limit_of_tasks_that_leaves_the_ring_few_threads_stops_no_backup() {
-    // Nobody else's, so that nobody else's tasks count.
-    let user = 1_000_000_000 + std::process::id();
-    // Enough for the threads of tanner itself, which does not start with fewer.
+    // Enough for the threads of tanner itself; with fewer it may have to give up.
     let tasks = 24 + 8 * std::thread::available_parallelism().unwrap().get();
-    let wrapper = format!("setpriv --reuid {user} --clear-groups prlimit --nproc={tasks}:{tasks}");
+    let wrapper = few_tasks(1_000_000_000, tasks);
     if works(&wrapper) {
         same_bytes_below(&wrapper);
     }
