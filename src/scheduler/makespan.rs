@@ -92,7 +92,8 @@ fn seconds(case: &Case, decides: bool) -> Option<f64> {
                 }
             }
         }
-        if !lost.is_empty() && !(decides && homes.move_away(&lost)) {
+        let is_placed = lost.is_empty() || (decides && homes.move_away(&lost));
+        if !is_placed {
             return None;
         }
         wanted = lost;
@@ -105,7 +106,7 @@ fn seconds(case: &Case, decides: bool) -> Option<f64> {
 fn seconds_at_best(case: &Case) -> f64 {
     // As many blocks a store as its loss may cost.
     let most = 5;
-    let mut counts = vec![0; case.rates.len()];
+    let mut counts = vec![0_usize; case.rates.len()];
     let alive = |store: usize| case.dies.is_none_or(|(dead, _)| dead != store);
     for _ in 0..BLOCKS {
         let ends = |&store: &usize| (counts[store] + 1) as f64 / case.rates[store];

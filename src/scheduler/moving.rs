@@ -127,6 +127,10 @@ impl Homes {
             && self.spread(|spread| self.demands.iter().all(|demand| spread.survives(demand).is_some()))
     }
 
+    #[expect(
+        clippy::redundant_closure_for_method_calls,
+        reason = "the method itself is of one lifetime, not of any"
+    )]
     fn stores_survivable(&self) -> Option<usize> {
         self.spread(|spread| spread.stores_survivable())
     }
