@@ -92,6 +92,7 @@ impl Transport for Memory {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: false,
             prove: true,
             range_gap_bytes: 0,
             object_bytes_max: None,

@@ -138,6 +138,7 @@ impl Transport for Disk {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: false,
             prove: true,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,

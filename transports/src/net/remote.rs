@@ -218,6 +218,7 @@ impl Transport for Remote {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: false,
             prove: true,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,

@@ -88,6 +88,7 @@ impl Transport for S3 {
             exclusive_create: false,
             ranges: true,
             list: true,
+            keep: false,
             prove: false,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: Some(put::OBJECT_BYTES_MAX),

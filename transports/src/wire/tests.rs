@@ -37,6 +37,7 @@ fn every_error() -> Vec<TransportError> {
         E::Slow { at: at(), source: source() },
         E::Other { at: at(), source: source() },
         E::Other { at: at(), source: busy },
+        E::Busy { at: at() },
     ]);
     errors
 }
