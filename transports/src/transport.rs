@@ -63,6 +63,15 @@ pub trait Transport: Send + Sync + Debug {
         Err(not_kept(Target::object(self.url(), name), "the store keeps no part of an object"))
     }
 
+    /// What is kept in the store, by living programs too, with the bytes of room that it takes, reserved ones too. Sweeps
+    /// before it looks. For whoever counts room: empty where a store cannot tell.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        Ok(Vec::new())
+    }
+
     /// Streams one range of an object: exactly as many bytes as it is long, or an error, never a short end.
     ///
     /// The range may be empty, also at the end of the object. An object that is deleted meanwhile is streamed

@@ -121,6 +121,11 @@ impl Transport for Fault {
         self.core.begin_put(roll, name, length, Some(kept)).await
     }
 
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.core.enter("kept", None).await?;
+        self.core.inner.kept().await
+    }
+
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         let roll = self.core.enter_read("get", name).await?;
         let of = self.core.perhaps_another(&roll, name).await?;

@@ -79,6 +79,10 @@ impl Transport for Limit {
         Ok(self.around(inner, name))
     }
 
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.call(self.inner.kept()).await
+    }
+
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         let length = range.end.saturating_sub(range.start);
         let inner = self.call(self.inner.get(name, range)).await?;

@@ -66,6 +66,10 @@ impl Transport for Gate {
         Ok(Box::new(GatePut { put, gate: self.clone() }))
     }
 
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.inner.kept().await
+    }
+
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         self.inner.get(name, range).await
     }
