@@ -89,7 +89,8 @@ pub(super) async fn what_is_kept_is_no_object(place: &Place) {
 
 pub(super) async fn a_kept_put_is_gone_on_with_by_another_opening(place: &Place) {
     let bytes = pattern(0, LENGTH + 777_777);
-    for (name, length) in [(name("id/0"), None), (name("id/1"), Some(bytes.len() as u64)), (name("manifest"), None)]
+    for (name, length) in
+        [(name("id/0"), None), (name("id/1"), Some(bytes.len() as u64)), (name("manifest"), None)]
     {
         let transport = place();
         if !keeps(&*transport) {
@@ -286,7 +287,7 @@ pub(super) async fn no_token_leads_to_anything_else(place: &Place) {
     let hostile = hostile.map(|token| token.as_bytes().to_vec());
     let huge = vec![b'0'; KEPT_TOKEN_BYTES_MAX + 1];
     for token in damaged.chain(cut).chain([longer, huge]).chain(hostile) {
-        let kept = Kept { bytes: 0, token: token.into() };
+        let kept = Kept { token: token.into(), ..kept.clone() };
         let result = transport.resume(&one, None, &kept).await.map(drop);
         let is_refused =
             matches!(result, Err(TransportError::Refused { .. } | TransportError::Missing { .. }));

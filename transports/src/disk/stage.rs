@@ -66,10 +66,11 @@ impl Stage {
         if !self.kept {
             let kept = KeptName::new(object);
             self.dir.rename_new(name, &self.dir, &kept.0)?;
-            (*name, self.kept) = (kept.0, true);
+            *name = kept.0;
         }
         let kept = KeptName(name.clone());
         self.dir.sync().and_then(|()| self.root.sync())?;
+        self.kept = true;
         Ok(kept)
     }
 
