@@ -11,7 +11,7 @@ use tanner_transports::{
 };
 use tokio::sync::watch;
 
-/// Another store, in which bytes, commits, lists and deletes wait until the gate is open.
+/// Another store, in which bytes, keeps, commits, lists and deletes wait until the gate is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     inner: Arc<dyn Transport>,
@@ -110,6 +110,7 @@ impl Put for GatePut {
     }
 
     async fn keep(&mut self) -> Result<Option<Kept>> {
+        self.gate.pass().await;
         self.put.keep().await
     }
 

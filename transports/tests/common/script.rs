@@ -55,7 +55,7 @@ pub(crate) fn welcome() -> Answer {
         complete: true,
         append_only: false,
         lanes: 100,
-        keep: false,
+        keep: true,
         object_bytes_max: None,
     })
 }
