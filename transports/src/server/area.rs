@@ -67,9 +67,10 @@ impl Area {
     }
 
     /// Hands the room of what is kept to who goes on with it.
-    pub(super) fn resume(self: &Arc<Self>, token: Bytes) -> Reservation {
-        let bytes = self.used().kept.remove(&token).unwrap_or(0);
-        Reservation { area: self.clone(), bytes, kept: Some(token) }
+    pub(super) fn resume(self: &Arc<Self>, token: &[u8]) -> Reservation {
+        let bytes = self.used().kept.remove(token).unwrap_or(0);
+        // A copy: the frame that it came in is larger.
+        Reservation { area: self.clone(), bytes, kept: Some(Bytes::copy_from_slice(token)) }
     }
 
     /// Deletes an object and frees its room. Leaves the room in use if it is dropped half-way.
