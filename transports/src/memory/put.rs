@@ -75,12 +75,11 @@ impl Put for MemoryPut {
             return Err(over(&self.at));
         }
         let written = (self.bytes.len() + more.len()) as u64;
-        let checked = check_length(&self.at, self.length, written, false);
-        if checked.is_err() {
+        if let Err(error) = check_length(&self.at, self.length, written, false) {
             self.over = true;
             self.give_back();
+            return Err(error);
         }
-        checked?;
         self.bytes.extend_from_slice(&more);
         Ok(())
     }
