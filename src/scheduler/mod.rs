@@ -14,6 +14,7 @@ mod limits;
 mod need;
 mod place;
 mod policy;
+pub(crate) mod reading;
 mod survive;
 
 pub use domains::{Demand, DemandError, Domains};
