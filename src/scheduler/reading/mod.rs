@@ -281,14 +281,14 @@ impl Reading {
             let source = &self.stores[store];
             (source.is_last(), source.cost(), Reverse(source.facts.priority))
         };
-        let pace = |store: usize| {
-            (busy[store] >= self.per_store, Reverse(self.stores[store].speed()), busy[store])
-        };
+        let pace =
+            |store: usize| (busy[store] >= self.per_store, Reverse(self.stores[store].speed()), busy[store]);
         let stores = |block: usize| {
             (0..self.stores.len()).filter(move |&store| self.stores[store].untried.contains(block))
         };
         let copy = |block: usize| {
-            let store = stores(block).filter(|&store| may(store)).min_by_key(|&store| (wish(store), pace(store)))?;
+            let store =
+                stores(block).filter(|&store| may(store)).min_by_key(|&store| (wish(store), pace(store)))?;
             Some(Copy { block, store, must_wait: busy[store] >= self.per_store })
         };
         let rank = |copy: &Copy| {
@@ -310,7 +310,8 @@ impl Reading {
             let (store, mut others) = (fetch.store, self.expected());
             others.remove(fetch.block);
             let patience = if fetch.bytes == 0 { opening } else { patience };
-            let is_stalled = self.is_stalled(fetch, now, patience * (1 << self.hedges_in_vain.min(DOUBLINGS_MAX)));
+            let is_stalled =
+                self.is_stalled(fetch, now, patience * (1 << self.hedges_in_vain.min(DOUBLINGS_MAX)));
             if !is_stalled && fetch.pace.rate().is_none() {
                 continue;
             }
@@ -345,11 +346,8 @@ impl Reading {
     fn is_late(&self, fetch: &Fetch, instead: Copy) -> bool {
         let left = |fetch: &Fetch| self.block_bytes[fetch.block].saturating_sub(fetch.bytes) as f64;
         let Some(rate) = fetch.pace.rate() else { return false };
-        let others: Vec<&Fetch> = self
-            .counted()
-            .map(|(_, fetch)| fetch)
-            .filter(|other| other.store != fetch.store)
-            .collect();
+        let others: Vec<&Fetch> =
+            self.counted().map(|(_, fetch)| fetch).filter(|other| other.store != fetch.store).collect();
         let rates: Vec<f64> = others.iter().filter_map(|other| other.pace.rate()).collect();
         let expected = self.expected();
         let to_begin = (0..self.codec.profile().data()).filter(|&block| !expected.contains(block));
