@@ -310,13 +310,12 @@ impl Reading {
             let (store, mut others) = (fetch.store, self.expected());
             others.remove(fetch.block);
             let patience = if fetch.bytes == 0 { opening } else { patience };
-            let is_stalled =
-                self.is_stalled(fetch, now, patience * (1 << self.hedges_in_vain.min(DOUBLINGS_MAX)));
-            if !is_stalled && fetch.pace.rate().is_none() {
+            let patience = patience * (1 << self.hedges_in_vain.min(DOUBLINGS_MAX));
+            if fetch.waited(now) < patience && fetch.pace.rate().is_none() {
                 continue;
             }
             let Some(instead) = self.best(&others, |other| other != store) else { continue };
-            if is_stalled || self.is_late(fetch, instead) {
+            if self.is_stalled(fetch, instead, now, patience) || self.is_late(fetch, instead) {
                 self.stores[store].is_slow = true;
                 self.fetches.entry(number).and_modify(|fetch| fetch.is_hedged = true);
                 self.is_stale = true;
@@ -326,9 +325,8 @@ impl Reading {
     }
 
     /// Whether nothing came for long, although something came from others meanwhile, or there are none.
-    fn is_stalled(&self, fetch: &Fetch, now: Duration, patience: Duration) -> bool {
-        let Some(since) = fetch.waits_since else { return false };
-        let waited = now.saturating_sub(since);
+    fn is_stalled(&self, fetch: &Fetch, instead: Copy, now: Duration, patience: Duration) -> bool {
+        let (Some(since), waited) = (fetch.waits_since, fetch.waited(now)) else { return false };
         if waited < patience {
             return false;
         }
@@ -338,8 +336,12 @@ impl Reading {
         let others = (0..self.stores.len()).filter(|&store| store != fetch.store);
         let (moving, still): (Vec<usize>, Vec<usize>) =
             others.filter(|&store| came(store) || is_asked(store)).partition(|&store| came(store));
-        // The first store to answer does not make all others slow.
-        moving.len() >= still.len() || (!moving.is_empty() && waited >= patience * MINORITY)
+        if moving.len() >= still.len() {
+            return true;
+        }
+        // The first store to answer does not make all others slow; but one that has nothing to do may be asked.
+        let is_idle = self.fetches.values().all(|fetch| fetch.store != instead.store);
+        (is_idle || !moving.is_empty()) && waited >= patience * MINORITY
     }
 
     /// Whether the rest, and a block begun after it in this one's stead, would be there in half the time.
@@ -362,6 +364,13 @@ impl Reading {
         let Some(other_rate) = self.stores[instead.store].rate().or(mean) else { return false };
         let other = self.block_bytes[instead.block] as f64 / other_rate;
         left(fetch) / rate > LATE * (rest + other) + PATIENCE_MIN.as_secs_f64()
+    }
+}
+
+impl Fetch {
+    /// How long its store is waited for by now.
+    fn waited(&self, now: Duration) -> Duration {
+        self.waits_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 }
 

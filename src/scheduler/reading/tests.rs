@@ -247,6 +247,17 @@ fn a_copy_elsewhere_is_better_than_parity() {
     assert_eq!(outcome.blocks.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
+/// All that are asked stall, and nobody moves: those that have nothing to do are asked.
+#[test]
+fn stores_that_have_nothing_to_do_are_asked_when_all_others_stall() {
+    let mut sim = Sim::new(3, 3, 3);
+    let idle = sim.stores.clone();
+    sim.stores.iter_mut().for_each(|kind| kind.stalls = ms(0)..NEVER);
+    sim.stores.extend(idle);
+    let outcome = sim.restores();
+    assert!(outcome.took < ms(15_000), "{outcome:?}");
+}
+
 #[test]
 fn of_two_copies_the_cheaper_is_read_and_then_the_one_of_higher_priority_and_then_the_faster() {
     let facts: [fn(&mut Facts, &mut Facts); 3] = [
