@@ -45,7 +45,9 @@ pub(crate) struct Gathered {
     pub(crate) is_enough: bool,
     /// Blocks whose bytes matched their hash, and those without bytes.
     pub(crate) verified: BlockSet,
-    /// Those of them that are parity.
+    /// How many there are of these, and of such as nobody found fault with yet.
+    pub(crate) possible: usize,
+    /// Those that verified and are parity.
     pub(crate) parity: BTreeMap<usize, Slot>,
     /// Parts of the source's hash: the data blocks, which are in their places.
     pub(crate) branches: Vec<PieceHasher>,
@@ -101,6 +103,7 @@ impl Gather<'_> {
         let mut gathered = Gathered {
             is_enough: false,
             verified: BlockSet::none(blocks),
+            possible: 0,
             parity: BTreeMap::new(),
             branches: Vec::new(),
             damages: Vec::new(),
@@ -150,6 +153,7 @@ impl Gather<'_> {
         })?;
         gathered.is_enough = reading.state() == State::Done;
         gathered.verified = reading.blocks().clone();
+        gathered.possible = reading.possible().len();
         gathered.stores = reading.stores().to_vec();
         Ok(gathered)
     }

@@ -112,14 +112,14 @@ impl Restore<'_> {
             progress: self.progress,
         };
         let gathered = gather.run()?;
-        let Gathered { is_enough, verified, parity, branches, mut damages, stores } = gathered;
+        let Gathered { is_enough, verified, possible, parity, branches, mut damages, stores } = gathered;
         // What was not looked at is not missing.
         let is_known = self.found.is_silent.iter().all(|is_silent| !is_silent);
         let wanted = |damage: &Damage| !is_enough || (is_known && damage.block < data);
         damages.extend(missing(self.found).into_iter().filter(wanted));
         damages.sort_by_key(|damage| damage.block);
         if !is_enough {
-            return Err(self.not_recoverable(verified.len(), damages));
+            return Err(self.not_recoverable(possible, damages));
         }
         branches.into_iter().for_each(|branch| source.join(branch));
         let decoded: Vec<usize> = (0..data).filter(|&block| !verified.contains(block)).collect();

@@ -214,6 +214,14 @@ impl Reading {
         self.state
     }
 
+    /// The blocks that are there, or may yet turn out to be.
+    pub(crate) fn possible(&self) -> BlockSet {
+        let mut possible = self.verified.clone();
+        self.stores.iter().for_each(|store| possible.insert_all(&store.untried));
+        self.fetches.values().for_each(|fetch| possible.insert(fetch.block));
+        possible
+    }
+
     /// The blocks that are there.
     pub(crate) fn blocks(&self) -> &BlockSet {
         &self.verified
@@ -227,12 +235,9 @@ impl Reading {
     /// Looks at what is left.
     fn judge(&mut self) {
         self.is_stale = true;
-        let mut possible = self.verified.clone();
-        self.stores.iter().for_each(|store| possible.insert_all(&store.untried));
-        self.fetches.values().for_each(|fetch| possible.insert(fetch.block));
         self.state = match () {
             () if self.is_enough(&self.verified) => State::Done,
-            () if self.is_enough(&possible) => State::Going,
+            () if self.is_enough(&self.possible()) => State::Going,
             () => State::Impossible,
         };
     }
