@@ -357,7 +357,10 @@ impl Reading {
             self.counted().map(|(_, fetch)| fetch).filter(|other| other.store != fetch.store).collect();
         let rates: Vec<f64> = others.iter().filter_map(|other| other.pace.rate()).collect();
         let expected = self.expected();
-        let to_begin = (0..self.codec.profile().data()).filter(|&block| !expected.contains(block));
+        // Blocks of hedged fetches have their replacements already.
+        let is_underway = |block: usize| self.fetches.values().any(|fetch| fetch.block == block);
+        let to_begin = (0..self.codec.profile().data())
+            .filter(|&block| !expected.contains(block) && !is_underway(block));
         let rest_bytes = others.iter().map(|other| left(other)).sum::<f64>()
             + to_begin.map(|block| self.block_bytes[block] as f64).sum::<f64>();
         let rest = match rates.iter().sum::<f64>() {
