@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use blake3::{CHUNK_LEN, Hasher};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
 use tanner_transports::{ObjectName, Target, Transport, TransportError};
 use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::id::BackupId;
@@ -29,6 +32,8 @@ pub struct Found {
     pub listed: Vec<BlockSet>,
     /// For each store, whether it has the manifest.
     pub has_manifest: Vec<bool>,
+    /// For each store, whether the others were done long before it answered, and it was not waited for.
+    pub is_silent: Vec<bool>,
     /// Stores that could not be listed, or whose copy of the manifest is missing, unreadable or different.
     pub troubles: Vec<Trouble>,
 }
@@ -101,6 +106,39 @@ impl fmt::Display for Damage {
     }
 }
 
+/// Who reads a block.
+pub(crate) trait Reader {
+    /// Why it reads no further.
+    type Error;
+
+    /// Waits for the store.
+    fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Self::Error>;
+
+    /// So many bytes came, of whatever kind.
+    fn came(&mut self, _bytes: u64) {}
+
+    /// Takes whole chunks of BLAKE3, but for the last piece, in order.
+    fn take(&mut self, offset: u64, piece: &[u8]) -> Result<(), Self::Error>;
+}
+
+/// Waits for as long as it takes.
+struct Patient<'a, F> {
+    io: &'a Handle,
+    sink: &'a mut F,
+}
+
+impl<F: FnMut(u64, &[u8]) -> Result<(), Error>> Reader for Patient<'_, F> {
+    type Error = Error;
+
+    fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Error> {
+        Ok(self.io.block_on(answer))
+    }
+
+    fn take(&mut self, offset: u64, piece: &[u8]) -> Result<(), Error> {
+        (self.sink)(offset, piece)
+    }
+}
+
 /// Copies of the manifest, the same bytes counted together.
 type Copies = BTreeMap<Vec<u8>, (Manifest, Vec<usize>)>;
 
@@ -110,10 +148,34 @@ impl Found {
     /// # Errors
     /// If no store has it, or no copy of its manifest can be read.
     pub async fn open(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
+        Self::open_within(stores, id, false).await
+    }
+
+    /// As [`open`](Self::open), but without stores that do not answer long after half of them did, if the others have blocks
+    /// enough: enough to restore, and not to say how a backup is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_soon(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
+        match Self::open_within(stores.clone(), id, true).await {
+            Ok(found) if found.codec.recoverable(&found.live()).is_some() => Ok(found),
+            _ => Self::open(stores, id).await,
+        }
+    }
+
+    async fn open_within(stores: Vec<Store>, id: BackupId, is_hurried: bool) -> Result<Self, Error> {
         let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), false);
         let trouble = |store: &Store, what: String| Trouble { store: store.url().to_owned(), what };
-        for (index, store) in stores.iter().enumerate() {
-            match read_manifest(store, id).await {
+        let silent = |store: &Store| format!("{} does not answer", store.url());
+        let asked = stores.iter().map(|store| read_manifest(store, id));
+        let answers = all_in_time(asked.collect(), is_hurried).await;
+        let mut is_silent: Vec<bool> = answers.iter().map(Option::is_none).collect();
+        for (index, (store, answer)) in stores.iter().zip(answers).enumerate() {
+            let Some(answer) = answer else {
+                troubles.push(trouble(store, silent(store)));
+                continue;
+            };
+            match answer {
                 Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
                     Ok(manifest) => copies.entry(bytes).or_insert((manifest, Vec::new())).1.push(index),
                     Err(error) => {
@@ -149,19 +211,32 @@ impl Found {
                 ));
             }
         }
+        let blocks = manifest.hashes.len();
+        let asked = stores.iter().zip(&is_silent).map(|(store, &is_silent)| async move {
+            match is_silent {
+                true => Ok(BlockSet::none(blocks)),
+                false => list_blocks(store, id, blocks).await,
+            }
+        });
+        let answers = all_in_time(asked.collect(), is_hurried).await;
         let mut listed = Vec::new();
-        for store in &stores {
-            let blocks = list_blocks(store, id, manifest.hashes.len()).await;
-            listed.push(blocks.unwrap_or_else(|error| {
-                if !matches!(error, TransportError::Missing { .. }) {
-                    troubles.push(trouble(store, chain(&error)));
+        for (index, (store, answer)) in stores.iter().zip(answers).enumerate() {
+            let error = match answer {
+                Some(Ok(blocks)) => {
+                    listed.push(blocks);
+                    continue;
                 }
-                BlockSet::none(manifest.hashes.len())
-            }));
+                Some(Err(TransportError::Missing { .. })) => None,
+                Some(Err(error)) => Some(chain(&error)),
+                None => Some(silent(store)),
+            };
+            is_silent[index] |= error.as_ref().is_some_and(|error| *error == silent(store));
+            troubles.extend(error.map(|error| trouble(store, error)));
+            listed.push(BlockSet::none(blocks));
         }
         let codec = Arc::new(Codec::new(*manifest.geometry.profile()));
         let has_manifest = (0..stores.len()).map(|store| holders.contains(&store)).collect();
-        Ok(Self { manifest, codec, stores, listed, has_manifest, troubles })
+        Ok(Self { manifest, codec, stores, listed, has_manifest, is_silent, troubles })
     }
 
     /// Blocks that some store lists, or that need none.
@@ -182,33 +257,6 @@ impl Found {
         self.stores.iter().position(|store| Some(store.url()) == damage.store.as_deref())
     }
 
-    /// Reads a block from the first store that has it right, and hands its pieces to `sink` as they come; they are
-    /// good only if this returns a store. What is wrong with other copies goes to `damages`.
-    ///
-    /// # Errors
-    /// What `sink` fails with.
-    pub(crate) fn fetch(
-        &self,
-        block: usize,
-        io: &Handle,
-        damages: &mut Vec<Damage>,
-        mut sink: impl FnMut(u64, &[u8]) -> Result<(), Error>,
-    ) -> Result<Option<usize>, Error> {
-        let holders = (0..self.stores.len()).filter(|&store| self.listed[store].contains(block));
-        let mut tried = false;
-        for store in holders {
-            tried = true;
-            match self.fetch_from(block, store, io, &mut sink)? {
-                None => return Ok(Some(store)),
-                Some(kind) => damages.push(self.damage(block, store, kind)),
-            }
-        }
-        if !tried {
-            damages.push(Damage { block, store: None, kind: DamageKind::Missing });
-        }
-        Ok(None)
-    }
-
     /// Reads the copy of a block that one store has, and says what is wrong with it. Its pieces are good only if
     /// nothing is.
     ///
@@ -221,21 +269,34 @@ impl Found {
         io: &Handle,
         sink: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
     ) -> Result<Option<DamageKind>, Error> {
+        self.read_from(block, store, &mut Patient { io, sink })
+    }
+
+    /// As [`fetch_from`](Self::fetch_from), by a reader that decides for itself how long it waits.
+    ///
+    /// # Errors
+    /// What `reader` fails with.
+    pub(crate) fn read_from<R: Reader>(
+        &self,
+        block: usize,
+        store: usize,
+        reader: &mut R,
+    ) -> Result<Option<DamageKind>, R::Error> {
         let transport = &self.stores[store].transport;
         let name = block_name(self.manifest.id, block);
         let wanted = self.manifest.geometry.block_bytes(block);
-        let opened = io.block_on(async {
+        let opened = reader.wait(async {
             match transport.stat(&name).await?.length {
                 got if got == wanted => Ok(transport.get(&name, 0..wanted).await?),
                 got => Err(DamageKind::Length { wanted, got }),
             }
-        });
+        })?;
         let mut pieces = match opened {
             Ok(pieces) => pieces,
             Err(kind) => return Ok(Some(kind)),
         };
         let (mut hasher, mut offset, mut whole) = (Hasher::new(), 0, WholeChunks::default());
-        while let Some(piece) = io.block_on(pieces.next()) {
+        while let Some(piece) = reader.wait(pieces.next())? {
             let piece = match piece {
                 Ok(piece) => piece,
                 Err(error) => return Ok(Some(DamageKind::from(error))),
@@ -243,15 +304,16 @@ impl Found {
             if piece.len() as u64 > wanted - offset {
                 return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
             }
+            reader.came(piece.len() as u64);
             hasher.update(&piece);
             offset += piece.len() as u64;
-            whole.add(&piece, sink)?;
+            whole.add(&piece, &mut |offset, piece: &[u8]| reader.take(offset, piece))?;
         }
         if offset < wanted {
             let at = Target::object(self.stores[store].url(), &name);
             return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
         }
-        whole.end(sink)?;
+        whole.end(&mut |offset, piece: &[u8]| reader.take(offset, piece))?;
         Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
     }
 }
@@ -297,6 +359,29 @@ impl WholeChunks {
             self.held.clear();
         }
         Ok(())
+    }
+}
+
+/// The answers of all stores, asked at once; if it is hurried, none of those that have not answered when half of them have, and
+/// several times as long has passed.
+async fn all_in_time<T>(asked: Vec<impl Future<Output = T>>, is_hurried: bool) -> Vec<Option<T>> {
+    let (began, count) = (Instant::now(), asked.len());
+    let mut answers: Vec<Option<T>> = asked.iter().map(|_| None).collect();
+    let asked = asked.into_iter().enumerate();
+    let mut asked: FuturesUnordered<_> =
+        asked.map(|(index, answer)| async move { (index, answer.await) }).collect();
+    let (mut answered, mut deadline) = (0, None);
+    loop {
+        let next = match deadline {
+            None => asked.next().await,
+            Some(deadline) => timeout_at(deadline, asked.next()).await.unwrap_or(None),
+        };
+        let Some((index, answer)) = next else { return answers };
+        answers[index] = Some(answer);
+        answered += 1;
+        if is_hurried && 2 * answered >= count {
+            deadline.get_or_insert(Instant::now() + (began.elapsed() * SILENT).max(SILENT_MIN));
+        }
     }
 }
 
@@ -368,6 +453,11 @@ pub fn chain<E: std::error::Error>(error: &E) -> String {
     let causes = std::iter::successors(error.source(), |error| error.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
+
+/// How many times as long as for half of the stores it is waited for the others.
+const SILENT: u32 = 8;
+/// The least time that it is.
+const SILENT_MIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {

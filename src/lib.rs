@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ backup (one stream a block) ─▶ transports
-//! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
+//! restore: transports ─▶ gather (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
 //! repair:  transports ─▶ read (what is needed) ─▶ decode (frame by frame) ─▶ rebuild (hash) ─▶ transports
 //! ```
 //!
@@ -22,6 +22,7 @@ mod decode;
 mod encode;
 mod error;
 mod fetch;
+mod gather;
 mod geometry;
 pub mod guarantee;
 mod hash;
@@ -42,6 +43,7 @@ mod resources;
 mod restore;
 pub mod scheduler;
 mod source;
+mod spool;
 mod staged;
 mod store;
 mod streams;
@@ -63,7 +65,7 @@ pub use places::Places;
 pub use progress::Progress;
 pub use repair::{Repair, RepairReport};
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
-pub use restore::{RestoreReport, restore};
+pub use restore::{ReadFrom, RestoreReport, restore};
 pub use scheduler::Even;
 pub use source::{IoMode, Source};
 pub use store::Store;

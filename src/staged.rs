@@ -1,12 +1,12 @@
 //! The file that a restore writes, before and after it has its name.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
-use tokio::runtime::Handle;
 
 use crate::decode::{Ends, Failure, Output};
 use crate::error::Error;
@@ -14,14 +14,14 @@ use crate::fetch::Found;
 use crate::geometry::Frame;
 use crate::hash::PieceHasher;
 use crate::progress::Progress;
-use crate::read::{Input, RangeReader};
-use crate::store::block_name;
+use crate::read::Input;
+use crate::spool::Slot;
 
 /// The output before it has its name.
 pub(crate) struct Staged {
     pub(crate) file: NamedTempFile,
     output: PathBuf,
-    directory: PathBuf,
+    pub(crate) directory: PathBuf,
     replace: bool,
 }
 
@@ -84,15 +84,14 @@ impl Staged {
 /// A decoding pass into the staged file, which holds the verified data blocks in their places.
 pub(crate) struct IntoStaged<'a> {
     pub(crate) found: &'a Found,
-    /// The store in which each parity block verified.
-    pub(crate) stores: &'a [Option<usize>],
+    /// The parity blocks that verified.
+    pub(crate) parity: &'a BTreeMap<usize, Slot>,
     pub(crate) staged: &'a File,
     /// The blocks that are decoded.
     pub(crate) lost: Vec<usize>,
     /// The hash of the whole source, for branches.
     pub(crate) source: &'a PieceHasher,
     pub(crate) threads: usize,
-    pub(crate) io: &'a Handle,
     pub(crate) progress: &'a Progress,
 }
 
@@ -110,7 +109,6 @@ impl Ends for IntoStaged<'_> {
         self.threads
     }
 
-    /// A piece of each parity input is not counted: that would refuse small restores that do well with less.
     fn inputs_bytes(&self) -> u64 {
         0
     }
@@ -135,10 +133,8 @@ impl Ends for IntoStaged<'_> {
         if block < geometry.profile().data() {
             return Ok(Input::Staged(self.staged, geometry.data_range(block).start + range.start, id));
         }
-        let store = self.stores[block].expect("parity inputs verified in some store");
-        let name = block_name(id, block);
-        let get = self.found.stores[store].transport.get(&name, range);
-        Ok(Input::Whole(RangeReader::new(self.io.block_on(get).map_err(Failure::Store)?)))
+        let slot = self.parity.get(&block).expect("inputs verified");
+        Ok(Input::Staged(slot.file(), slot.start() + range.start, id))
     }
 
     /// Writes the restored steps to their places and hashes them.

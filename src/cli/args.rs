@@ -193,6 +193,9 @@ pub(super) struct RestoreArgs {
     pub(super) force: bool,
 
     #[command(flatten)]
+    pub(super) facts: FactArgs,
+
+    #[command(flatten)]
     pub(super) resources: ResourceArgs,
 }
 

@@ -19,6 +19,7 @@ use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::margins::Margins;
 use crate::resources::Resources;
+use crate::restore::ReadFrom;
 use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
 use crate::verify::Health;
@@ -148,7 +149,11 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.output, "writing to standard output")?;
-    let found = find(context, &args.id, &args.from).await?;
+    let id = args.id.parse()?;
+    let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
+    args.facts.apply(&args.from, &mut stores)?;
+    let found = Found::open_soon(stores, id).await?;
+    tell_troubles(context, &found);
     let resources = resources(context, &args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
     let disks = version::Disks::of(context, &found.stores);
@@ -177,9 +182,22 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "  {} read and verified, {decoded}; the whole matches its hash",
         count(report.verified, "block")
     ));
+    for ReadFrom { store, is_slow, .. } in report.stores.iter().filter(|from| from.is_slow || from.is_failing)
+    {
+        let what = if *is_slow { "kept the other stores waiting" } else { "could not be read" };
+        output.say(&format!("  {store} {what}: others were asked first"));
+    }
     disks.say_fallback(output, None);
+    let urls = |is: fn(&ReadFrom) -> bool| -> Vec<&str> {
+        report.stores.iter().filter(|from| is(from)).map(|from| from.store.as_str()).collect()
+    };
+    let read = report.stores.iter();
+    let read = read.map(|from| json!({ "store": from.store, "blocks": from.blocks, "bytes": from.bytes }));
     let summary = json!({
         "id": manifest.id.to_string(),
+        "slow_stores": urls(|from| from.is_slow),
+        "failed_stores": urls(|from| from.is_failing),
+        "read": read.collect::<Vec<_>>(),
         "bytes": bytes,
         "bytes_per_second": bytes as f64 / seconds,
         "blocks": manifest.hashes.len(),
@@ -382,13 +400,17 @@ async fn find(context: &Context, id: &str, from: &[String]) -> Result<Found, Err
 
 pub(super) async fn find_in(context: &Context, id: BackupId, stores: Vec<Store>) -> Result<Found, Error> {
     let found = Found::open(stores, id).await?;
+    tell_troubles(context, &found);
+    Ok(found)
+}
+
+fn tell_troubles(context: &Context, found: &Found) {
     for trouble in &found.troubles {
         context.output.say(&trouble.what);
         context
             .output
             .message("event", json!({ "event": "trouble", "store": trouble.store, "what": trouble.what }));
     }
-    Ok(found)
 }
 
 pub(super) fn report_damages(output: Output, damages: &[Damage]) {

@@ -26,6 +26,7 @@ mod s3;
 mod serve;
 mod signals;
 mod sizes;
+mod slow_stores;
 mod stored;
 mod usage;
 mod zfec_table;
