@@ -1,23 +1,21 @@
-//! Finding a backup in its stores, and reading blocks that are checked before anybody uses them.
+//! Finding a backup in its stores.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blake3::{CHUNK_LEN, Hasher};
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{ObjectName, Target, Transport, TransportError};
-use tokio::runtime::Handle;
+use tanner_transports::{ObjectName, Transport, TransportError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
-use crate::store::{MANIFEST, Store, block_name, manifest_name};
+use crate::store::{MANIFEST, Store, manifest_name};
 
 /// A backup as it lies in its stores.
 #[derive(Clone)]
@@ -103,39 +101,6 @@ impl fmt::Display for Damage {
             DamageKind::Hash => write!(f, " is damaged: its hash is wrong"),
             DamageKind::Unreadable(error) => write!(f, " cannot be read: {error}"),
         }
-    }
-}
-
-/// Who reads a block.
-pub(crate) trait Reader {
-    /// Why it reads no further.
-    type Error;
-
-    /// Waits for the store.
-    fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Self::Error>;
-
-    /// So many bytes came, of whatever kind.
-    fn came(&mut self, _bytes: u64) {}
-
-    /// Takes whole chunks of BLAKE3, but for the last piece, in order.
-    fn take(&mut self, offset: u64, piece: &[u8]) -> Result<(), Self::Error>;
-}
-
-/// Waits for as long as it takes.
-struct Patient<'a, F> {
-    io: &'a Handle,
-    sink: &'a mut F,
-}
-
-impl<F: FnMut(u64, &[u8]) -> Result<(), Error>> Reader for Patient<'_, F> {
-    type Error = Error;
-
-    fn wait<T>(&mut self, answer: impl Future<Output = T>) -> Result<T, Error> {
-        Ok(self.io.block_on(answer))
-    }
-
-    fn take(&mut self, offset: u64, piece: &[u8]) -> Result<(), Error> {
-        (self.sink)(offset, piece)
     }
 }
 
@@ -256,110 +221,6 @@ impl Found {
     pub(crate) fn store_of(&self, damage: &Damage) -> Option<usize> {
         self.stores.iter().position(|store| Some(store.url()) == damage.store.as_deref())
     }
-
-    /// Reads the copy of a block that one store has, and says what is wrong with it. Its pieces are good only if
-    /// nothing is.
-    ///
-    /// # Errors
-    /// What `sink` fails with.
-    pub(crate) fn fetch_from(
-        &self,
-        block: usize,
-        store: usize,
-        io: &Handle,
-        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
-    ) -> Result<Option<DamageKind>, Error> {
-        self.read_from(block, store, &mut Patient { io, sink })
-    }
-
-    /// As [`fetch_from`](Self::fetch_from), by a reader that decides for itself how long it waits.
-    ///
-    /// # Errors
-    /// What `reader` fails with.
-    pub(crate) fn read_from<R: Reader>(
-        &self,
-        block: usize,
-        store: usize,
-        reader: &mut R,
-    ) -> Result<Option<DamageKind>, R::Error> {
-        let transport = &self.stores[store].transport;
-        let name = block_name(self.manifest.id, block);
-        let wanted = self.manifest.geometry.block_bytes(block);
-        let opened = reader.wait(async {
-            match transport.stat(&name).await?.length {
-                got if got == wanted => Ok(transport.get(&name, 0..wanted).await?),
-                got => Err(DamageKind::Length { wanted, got }),
-            }
-        })?;
-        let mut pieces = match opened {
-            Ok(pieces) => pieces,
-            Err(kind) => return Ok(Some(kind)),
-        };
-        let (mut hasher, mut offset, mut whole) = (Hasher::new(), 0, WholeChunks::default());
-        while let Some(piece) = reader.wait(pieces.next())? {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => return Ok(Some(DamageKind::from(error))),
-            };
-            if piece.len() as u64 > wanted - offset {
-                return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
-            }
-            reader.came(piece.len() as u64);
-            hasher.update(&piece);
-            offset += piece.len() as u64;
-            whole.add(&piece, &mut |offset, piece: &[u8]| reader.take(offset, piece))?;
-        }
-        if offset < wanted {
-            let at = Target::object(self.stores[store].url(), &name);
-            return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
-        }
-        whole.end(&mut |offset, piece: &[u8]| reader.take(offset, piece))?;
-        Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
-    }
-}
-
-/// Joins pieces, which stores cut where they like, into such as end with a chunk of BLAKE3, but for the last one.
-#[derive(Default)]
-struct WholeChunks {
-    /// Where the next one begins.
-    offset: u64,
-    /// Less than a chunk.
-    held: Vec<u8>,
-}
-
-impl WholeChunks {
-    fn add<E>(
-        &mut self,
-        mut piece: &[u8],
-        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if !self.held.is_empty() {
-            let (more, rest) = piece.split_at(piece.len().min(CHUNK_LEN - self.held.len()));
-            self.held.extend_from_slice(more);
-            piece = rest;
-            if self.held.len() < CHUNK_LEN {
-                return Ok(());
-            }
-            self.end(sink)?;
-        }
-        let (whole, rest) = piece.split_at(piece.len() / CHUNK_LEN * CHUNK_LEN);
-        if !whole.is_empty() {
-            sink(self.offset, whole)?;
-            self.offset += whole.len() as u64;
-        }
-        self.held.extend_from_slice(rest);
-        Ok(())
-    }
-
-    /// Hands out what is held.
-    fn end<E>(&mut self, sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        if !self.held.is_empty() {
-            sink(self.offset, &self.held)?;
-            self.offset += self.held.len() as u64;
-            self.held.clear();
-        }
-        Ok(())
-    }
 }
 
 /// The answers of all stores, asked at once; if it is hurried, none of those that have not answered when half of them have, and
@@ -458,33 +319,3 @@ pub fn chain<E: std::error::Error>(error: &E) -> String {
 const SILENT: u32 = 8;
 /// The least time that it is.
 const SILENT_MIN: Duration = Duration::from_millis(500);
-
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use blake3::CHUNK_LEN;
-
-    use super::WholeChunks;
-
-    /// A store that cuts its pieces in the middle of a chunk would end a restore.
-    #[test]
-    fn pieces_of_any_size_become_whole_chunks() {
-        for piece_bytes in [1, 7, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 3000, 50_000] {
-            let bytes: Vec<u8> = (0..20_005_usize).map(|i| (i % 251) as u8).collect();
-            let (mut whole, mut joined) = (WholeChunks::default(), Vec::new());
-            let mut sink = |offset: u64, piece: &[u8]| {
-                assert_eq!(offset, joined.len() as u64);
-                joined.extend_from_slice(piece);
-                let ends = joined.len() == bytes.len() || joined.len().is_multiple_of(CHUNK_LEN);
-                assert!(ends && !piece.is_empty(), "a piece of {} to {}", piece.len(), joined.len());
-                Ok::<(), Infallible>(())
-            };
-            for piece in bytes.chunks(piece_bytes) {
-                whole.add(piece, &mut sink).unwrap();
-            }
-            whole.end(&mut sink).unwrap();
-            assert!(joined == bytes, "{piece_bytes}");
-        }
-    }
-}

@@ -14,6 +14,7 @@
 //!
 //! What is stored, byte for byte: [the format](mod@format).
 
+mod assembly;
 mod backup;
 pub mod bench;
 pub mod certify;
@@ -27,6 +28,7 @@ mod geometry;
 pub mod guarantee;
 mod hash;
 mod id;
+mod into_staged;
 mod manifest;
 mod margins;
 mod parallel;
@@ -36,14 +38,15 @@ pub mod plan;
 mod pool;
 mod probe;
 mod progress;
+mod range;
 mod read;
 mod rebuild;
+mod relics;
 mod repair;
 mod resources;
 mod restore;
 pub mod scheduler;
 mod source;
-mod spool;
 mod staged;
 mod store;
 mod streams;
@@ -65,7 +68,7 @@ pub use places::Places;
 pub use progress::Progress;
 pub use repair::{Repair, RepairReport};
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
-pub use restore::{ReadFrom, RestoreReport, restore};
+pub use restore::{ReadFrom, RestoreReport, RestoreTo, restore};
 pub use scheduler::Even;
 pub use source::{IoMode, Source};
 pub use store::Store;

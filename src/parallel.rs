@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -87,6 +87,18 @@ pub(crate) fn each<I, S, T, E: Send>(
             workers.into_iter().map(|worker| worker.join().unwrap_or_else(|p| resume_unwind(p))).collect();
         results.into_iter().fold(mine, Result::and)
     })
+}
+
+/// Runs `work` on a thread of its own until the scope ends, or here and now where the system starts none.
+pub(crate) fn beside<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Send + 'scope) {
+    let (give, given) = mpsc::channel();
+    let run = move || _ = given.recv().map(|work: Box<dyn FnOnce() + Send + 'scope>| work());
+    let started = thread::Builder::new().name("tanner-read".into()).spawn_scoped(scope, run);
+    let refused = match started {
+        Ok(_) => give.send(Box::new(work)).err().map(|refused| refused.0),
+        Err(_) => Some(Box::new(work) as _),
+    };
+    refused.into_iter().for_each(|work| work());
 }
 
 /// How often a thread is asked for: those that just ended still count for the system.

@@ -1,28 +1,30 @@
 //! Restore: data blocks straight into their places, lost ones decoded, nothing visible before all of it is right.
 //!
 //! No byte of a block reaches the decoder before the whole block matched its hash: data blocks are verified on
-//! their way into the staged file, parity blocks on their way into a spool, and no store is asked again. What the
-//! decoder computes is held against the hashes of the lost blocks, and the whole against the source's. Only then does
-//! the file get its name.
+//! their way into the staged file, parity blocks on their way into files beside it, and no store is asked again. What
+//! the decoder computes is held against the hashes of the lost blocks, and the whole against the source's. Only then
+//! does the file get its name. What is on the disk when a restore ends too soon is hashed again by the one that goes on
+//! with it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tanner_kernels::DecodePlan;
 use tokio::runtime::Handle;
 
+use crate::assembly::Home;
 use crate::decode::{DecodePass, Failure, outputs};
 use crate::error::Error;
 use crate::fetch::{Damage, DamageKind, Found};
 use crate::gather::{Gather, Gathered};
 use crate::hash::PieceHasher;
+use crate::into_staged::{IntoStaged, Restored};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
-use crate::spool::{Slot, Spool};
-use crate::staged::{IntoStaged, Restored, Staged};
+use crate::staged::Staged;
+use crate::timed::Behaviour;
 
 /// What became of a restore.
 #[derive(Debug)]
@@ -31,18 +33,22 @@ pub struct RestoreReport {
     pub damages: Vec<Damage>,
     /// Data blocks that were computed.
     pub decoded: Vec<usize>,
-    /// Blocks that were read and verified.
+    /// Blocks that verified.
     pub verified: usize,
     /// What came from each store.
     pub stores: Vec<ReadFrom>,
+    /// Bytes of blocks that an earlier restore had left, and that were used.
+    pub left_bytes: u64,
+    /// Whether what an earlier restore left was removed.
+    pub has_swept: bool,
 }
 
 /// What came from a store.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ReadFrom {
     /// The store's URL.
     pub store: String,
-    /// Blocks that verified.
+    /// Blocks that it gave all or some of, and that verified.
     pub blocks: usize,
     /// Bytes, of these and of others.
     pub bytes: u64,
@@ -50,37 +56,55 @@ pub struct ReadFrom {
     pub is_slow: bool,
     /// It could not be read.
     pub is_failing: bool,
+    /// The same in figures.
+    pub behaviour: Behaviour,
+}
+
+/// Where a restore goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestoreTo {
+    /// The file to write.
+    pub path: PathBuf,
+    /// Whether the file is replaced if it exists.
+    pub replace: bool,
+    /// Whether to go on with what a restore of the same backup to the same file left when it was stopped or killed. If
+    /// not, that is removed.
+    pub resume: bool,
 }
 
 /// Restores a backup to a file.
 ///
 /// # Errors
-/// If there are too few good blocks, the file exists and may not be replaced, or it cannot be written. In all of
-/// these nothing is left under the file's name, and what was there before stays.
+/// If there are too few good blocks, the file exists and may not be replaced, another process is restoring to it, or it
+/// cannot be written. In all of these nothing is left under the file's name, and what was there before stays. If it was
+/// told to stop, what it read is left to be resumed.
 pub async fn restore(
     found: Found,
-    output: &Path,
-    replace: bool,
+    to: RestoreTo,
     resources: &Arc<Resources>,
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport, Error> {
-    progress.start(found.manifest.geometry.source_bytes());
+    let (id, bytes) = (found.manifest.id, found.manifest.geometry.source_bytes());
+    progress.start(bytes);
     let (resources, stop, progress) = (Arc::clone(resources), stop.clone(), Arc::clone(progress));
-    let (io, output) = (Handle::current(), output.to_owned());
+    let io = Handle::current();
     let run = move || {
-        let staged = Staged::create(output, replace, found.manifest.geometry.source_bytes())?;
-        let spool = Spool::new(staged.directory.clone(), block_bytes_max(&found));
+        let staged = Staged::for_restore(to.path, to.replace, id, bytes, to.resume)?;
         let restore = Restore {
             found: &found,
-            staged: staged.file.as_file(),
-            spool,
+            staged: &staged,
             resources: &resources,
             stop: &stop,
             io: &io,
             progress: &progress,
         };
-        let report = restore.run()?;
+        let report = match restore.run() {
+            Err(Error::Stopped { signal }) => {
+                return Err(Error::RestoreStopped { signal, path: staged.keep() });
+            }
+            result => result?,
+        };
         staged.publish()?;
         Ok(report)
     };
@@ -89,8 +113,7 @@ pub async fn restore(
 
 struct Restore<'a> {
     found: &'a Found,
-    staged: &'a File,
-    spool: Arc<Spool>,
+    staged: &'a Staged,
     resources: &'a Resources,
     stop: &'a Stop,
     io: &'a Handle,
@@ -105,14 +128,14 @@ impl Restore<'_> {
         let gather = Gather {
             found: self.found,
             staged: self.staged,
-            spool: Arc::clone(&self.spool),
-            source: &source,
+            resources: self.resources,
             stop: self.stop,
             io: self.io,
             progress: self.progress,
         };
         let gathered = gather.run()?;
-        let Gathered { is_enough, verified, possible, parity, branches, mut damages, stores } = gathered;
+        let Gathered { is_enough, verified, possible, parity, branches, mut damages, stores, left_bytes } =
+            gathered;
         // What was not looked at is not missing.
         let is_known = self.found.is_silent.iter().all(|is_silent| !is_silent);
         let wanted = |damage: &Damage| !is_enough || (is_known && damage.block < data);
@@ -139,22 +162,29 @@ impl Restore<'_> {
             bytes: source.bytes,
             is_slow: source.is_slow || *is_silent,
             is_failing: source.is_failing,
+            behaviour: Behaviour {
+                bytes: source.bytes,
+                busy_seconds: source.waited.as_secs_f64(),
+                answer_seconds: source.answered_in().map(|time| time.as_secs_f64()),
+                failed: source.is_failing,
+            },
         });
         let (stores, verified) = (stores.collect(), verified.len() - geometry.empty_blocks().len());
-        Ok(RestoreReport { damages, decoded, verified, stores })
+        let has_swept = self.staged.has_swept;
+        Ok(RestoreReport { damages, decoded, verified, stores, left_bytes, has_swept })
     }
 
     /// Decodes the lost data blocks and returns their parts of the source's hash.
     fn decode(
         &self,
         plan: &DecodePlan,
-        parity: &BTreeMap<usize, Slot>,
+        parity: &BTreeMap<usize, Home>,
         source: &PieceHasher,
     ) -> Result<Vec<PieceHasher>, Error> {
         let ends = IntoStaged {
             found: self.found,
             parity,
-            staged: self.staged,
+            staged: &self.staged.file,
             lost: outputs(plan).collect(),
             source,
             threads: self.resources.thread_count(),
@@ -187,11 +217,6 @@ impl Restore<'_> {
         let missing = threshold.saturating_sub(good).max(1);
         Error::NotRecoverable { id: self.found.manifest.id, good, missing, damages }
     }
-}
-
-fn block_bytes_max(found: &Found) -> u64 {
-    let geometry = &found.manifest.geometry;
-    (0..found.manifest.hashes.len()).map(|block| geometry.block_bytes(block)).max().unwrap_or(0)
 }
 
 /// Blocks that no store lists.

@@ -21,6 +21,7 @@ mod plan;
 mod plugin;
 mod progress;
 mod repair;
+mod resuming;
 mod ring;
 mod s3;
 mod serve;

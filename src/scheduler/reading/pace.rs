@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{PATIENCE, PATIENCE_MIN};
+use super::hedge::{PATIENCE, PATIENCE_MIN};
 
 /// How long the last pieces were waited for.
 #[derive(Default)]

@@ -1,149 +1,13 @@
 //! Readings from stores of all kinds, in virtual time.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tanner_kernels::{BlockSet, CodeChoice, Codec, Profile};
+use tanner_kernels::BlockSet;
 
-use super::{Action, FETCHES_MAX, FETCHES_PER_STORE_MIN, Fault, Reading, State};
+use super::sim::{BLOCK, Kind, NEVER, Sim, ms};
+use super::{CUT_BYTES, State};
 use crate::scheduler::Facts;
-
-/// A store that is read from.
-#[derive(Clone, Debug)]
-struct Kind {
-    /// Bytes a second of each fetch.
-    rate: u64,
-    latency: Duration,
-    /// When nothing comes from it.
-    stalls: Range<Duration>,
-    /// When it is gone.
-    dies: Duration,
-    /// Of so many blocks one is wrong.
-    lies: Option<usize>,
-    listed: BlockSet,
-    facts: Facts,
-}
-
-struct Sim {
-    codec: Arc<Codec>,
-    stores: Vec<Kind>,
-}
-
-/// What a reading came to.
-#[derive(Debug)]
-struct Outcome {
-    state: State,
-    took: Duration,
-    /// Every copy that was asked for, in order.
-    asked: Vec<(usize, usize)>,
-    blocks: BlockSet,
-    slow: Vec<usize>,
-}
-
-const NEVER: Duration = Duration::MAX;
-const BLOCK: u64 = 10_000_000;
-const STEP: Duration = Duration::from_millis(10);
-
-fn ms(milliseconds: u64) -> Duration {
-    Duration::from_millis(milliseconds)
-}
-
-impl Kind {
-    fn is_wrong(&self, block: usize) -> bool {
-        self.lies.is_some_and(|every| block.is_multiple_of(every))
-    }
-}
-
-impl Sim {
-    /// Blocks on stores of 20 MB/s in turn: a store with its two data blocks needs half a second for them.
-    fn new(k: u64, m: u64, stores: usize) -> Self {
-        let profile = Profile::for_code(CodeChoice::Auto, k, m, k * BLOCK).unwrap();
-        let codec = Arc::new(Codec::new(profile));
-        let mut honest = vec![
-            Kind {
-                rate: 20_000_000,
-                latency: ms(10),
-                stalls: NEVER..NEVER,
-                dies: NEVER,
-                lies: None,
-                listed: BlockSet::none(profile.blocks()),
-                facts: Facts::of("x"),
-            };
-            stores
-        ];
-        (0..profile.blocks()).for_each(|block| honest[block % stores].listed.insert(block));
-        Self { codec, stores: honest }
-    }
-
-    fn run(&self) -> Outcome {
-        let stores = self.stores.iter().map(|kind| (kind.facts.clone(), kind.listed.clone()));
-        let block_bytes = vec![BLOCK; self.codec.profile().blocks()];
-        let mut reading = Reading::new(Arc::clone(&self.codec), block_bytes, stores);
-        let (mut now, mut asked) = (Duration::ZERO, Vec::new());
-        let mut active: BTreeMap<usize, (usize, usize, Duration, u64)> = BTreeMap::new();
-        loop {
-            for action in reading.next(now) {
-                match action {
-                    Action::Begin { fetch, block, store } => {
-                        assert!(self.stores[store].listed.contains(block));
-                        assert!(!asked.contains(&(block, store)), "asked twice");
-                        asked.push((block, store));
-                        active.insert(fetch, (block, store, now, 0));
-                    }
-                    Action::Cancel { fetch } => assert!(active.remove(&fetch).is_some()),
-                }
-            }
-            if reading.state() != State::Going {
-                assert!(active.is_empty(), "cancelled {active:?}");
-                break;
-            }
-            assert!(now < ms(600_000), "it never ends: {active:?}");
-            now += STEP;
-            for (fetch, (block, store, began, bytes)) in std::mem::take(&mut active) {
-                let kind = &self.stores[store];
-                if now >= kind.dies {
-                    reading.failed(fetch, Fault::Store);
-                    continue;
-                }
-                // The transport's own deadline.
-                if kind.stalls.contains(&now) && now.saturating_sub(began) >= ms(30_000) {
-                    reading.failed(fetch, Fault::Store);
-                    continue;
-                }
-                let is_silent = kind.stalls.contains(&now) || now < began + kind.latency;
-                let come = if is_silent { 0 } else { (kind.rate / 100).min(BLOCK - bytes) };
-                if come > 0 {
-                    reading.came(now, fetch, come);
-                    reading.waits(now, fetch);
-                }
-                if bytes + come < BLOCK {
-                    active.insert(fetch, (block, store, began, bytes + come));
-                } else if kind.is_wrong(block) {
-                    reading.failed(fetch, Fault::Copy);
-                } else {
-                    reading.verified(fetch);
-                }
-            }
-            let per_store = FETCHES_MAX.div_ceil(self.stores.len()).max(FETCHES_PER_STORE_MIN);
-            for store in 0..self.stores.len() {
-                let fetches = active.values().filter(|fetch| fetch.1 == store).count();
-                assert!(fetches <= per_store, "{fetches} fetches from one of {}", self.stores.len());
-            }
-        }
-        let slow = (0..self.stores.len()).filter(|&store| reading.stores()[store].is_slow).collect();
-        Outcome { state: reading.state(), took: now, asked, blocks: reading.blocks().clone(), slow }
-    }
-
-    #[track_caller]
-    fn restores(&self) -> Outcome {
-        let outcome = self.run();
-        assert_eq!(outcome.state, State::Done, "{outcome:?}");
-        assert!(self.codec.recoverable(&outcome.blocks).is_some());
-        outcome
-    }
-}
 
 #[test]
 fn honest_stores_give_the_data_blocks_and_nothing_else_is_read() {
@@ -247,6 +111,95 @@ fn a_copy_elsewhere_is_better_than_parity() {
     assert_eq!(outcome.blocks.iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
+/// A block of which the rest comes from elsewhere is not read twice.
+#[test]
+fn another_copy_goes_on_where_a_store_stalled_or_died() {
+    for spoil in [|kind: &mut Kind| kind.stalls = ms(300)..NEVER, |kind: &mut Kind| kind.dies = ms(300)] {
+        let mut sim = Sim::with_copies(4, 2, 4);
+        spoil(&mut sim.stores[1]);
+        let outcome = sim.restores();
+        let bytes: u64 = outcome.bytes.iter().sum();
+        assert!(bytes < 4 * BLOCK + 4 * CUT_BYTES, "{bytes} bytes: {outcome:?}");
+        assert!(outcome.blocks.iter().eq(0..4) && outcome.bytes[1] > BLOCK / 2, "{outcome:?}");
+    }
+}
+
+/// Stores that are done would look on while the slowest gives the last block.
+#[test]
+fn stores_that_have_nothing_to_do_share_the_rest_of_a_slow_ones_block() {
+    let mut sim = Sim::new(1, 1, 4);
+    sim.stores.iter_mut().for_each(|kind| (kind.rate, kind.listed) = (1_000_000, sim_block(0)));
+    let outcome = sim.restores();
+    // Ten seconds by one store, two and a half by all four if they knew it from the begin.
+    assert!(outcome.took < ms(4_500), "{outcome:?}");
+    assert!(outcome.bytes.iter().all(|&bytes| bytes > BLOCK / 10), "{outcome:?}");
+    assert_eq!(outcome.slow, [] as [usize; 0]);
+}
+
+fn sim_block(block: usize) -> BlockSet {
+    let mut blocks = BlockSet::none(2);
+    blocks.insert(block);
+    blocks
+}
+
+#[test]
+fn with_two_copies_of_each_block_a_slow_store_costs_its_share_and_not_its_time() {
+    let honest = Sim::with_copies(40, 20, 5).restores().took;
+    let mut sim = Sim::with_copies(40, 20, 5);
+    sim.stores[1].rate /= 10;
+    let outcome = sim.restores();
+    assert!(outcome.took.as_secs_f64() < 1.35 * honest.as_secs_f64(), "{:?} of {honest:?}", outcome.took);
+}
+
+/// A part of a block cannot be checked by itself, so nobody knows at first who lied.
+#[test]
+fn parts_that_do_not_match_are_read_anew_from_one_store_at_a_time() {
+    let mut sim = Sim::new(1, 1, 2);
+    sim.stores.iter_mut().for_each(|kind| (kind.rate, kind.listed) = (1_000_000, sim_block(0)));
+    let honest = sim.restores();
+    assert!(honest.bytes.iter().all(|&bytes| bytes > BLOCK / 4), "not shared: {honest:?}");
+    for liar in 0..2 {
+        let mut sim = Sim { stores: sim.stores.clone(), codec: Arc::clone(&sim.codec), kept: 0 };
+        sim.stores[liar].lies = Some(1);
+        let outcome = sim.restores();
+        assert!(outcome.liars.iter().all(|&store| store == liar), "{outcome:?}");
+    }
+}
+
+/// The hedged block was once counted as one that all others have to be read before.
+#[test]
+fn a_block_that_was_hedged_keeps_no_other_slow_block_from_being_hedged() {
+    let mut sim = Sim::new(2, 4, 3);
+    sim.stores[0].rate = 50_000;
+    sim.stores[1].rate = 100_000;
+    sim.stores[0].stalls = ms(500)..ms(20_000);
+    let outcome = sim.restores();
+    assert!(outcome.took < ms(8_000), "{outcome:?}");
+}
+
+#[test]
+fn what_an_earlier_restore_left_is_not_read_again() {
+    let mut sim = Sim::new(10, 5, 5);
+    sim.kept = 9_000_000;
+    let bytes: u64 = sim.restores().bytes.iter().sum();
+    assert_eq!(bytes, 10 * 1_000_000);
+}
+
+/// Half of a restore may be over before a drip has shown itself; what was measured before is known at once.
+#[test]
+fn a_store_that_was_much_slower_than_the_rest_is_not_asked() {
+    let mut sim = Sim::new(10, 5, 5);
+    for (store, kind) in sim.stores.iter_mut().enumerate() {
+        kind.facts.limit = Some(if store == 1 { 1_000 } else { 1_000_000 });
+    }
+    let outcome = sim.restores();
+    assert!(outcome.asked.iter().all(|&(_, store)| store != 1), "{outcome:?}");
+    // Unless it has to be.
+    sim.stores[0].listed = BlockSet::none(15);
+    sim.stores[2].listed.remove(2);
+    assert!(sim.restores().asked.iter().any(|&(_, store)| store == 1));
+}
+
 /// All that are asked stall, and nobody moves: those that have nothing to do are asked.
 #[test]
 fn stores_that_have_nothing_to_do_are_asked_when_all_others_stall() {
@@ -301,6 +254,8 @@ fn too_few_blocks_are_said_at_once() {
     (0..2).for_each(|store| sim.stores[store].dies = ms(100));
     let outcome = sim.run();
     assert!(outcome.state == State::Impossible && outcome.took < ms(1_000), "{outcome:?}");
+    // Whatever else ends at the same time, the number of blocks that may be good is the one that was too small.
+    assert_eq!(outcome.possible, 9);
 }
 
 /// Whatever stores do, a reading ends, with blocks enough or with the proof that there are too few.
