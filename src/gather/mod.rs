@@ -83,21 +83,9 @@ impl Gather<'_> {
         let mut going = self.going(left);
         // When this returns, no fetch writes anywhere any more.
         std::thread::scope(|scope| {
-            let (began, (events, heard)) = (Instant::now(), channel());
-            while going.reading.state() == State::Going {
-                self.stop.check()?;
-                for action in going.reading.next(began.elapsed()) {
-                    going.act(action, scope, began, &events)?;
-                }
-                // All that was told so far, before anybody is held to be slow.
-                let mut event = heard.recv_timeout(TICK).ok();
-                while let Some(told) = event {
-                    going.hear(told)?;
-                    event = heard.try_recv().ok();
-                }
-            }
+            let done = going.run(scope);
             going.fetches.clear();
-            Ok::<_, Error>(())
+            done
         })?;
         let Going { reading, mut gathered, .. } = going;
         gathered.is_enough = reading.state() == State::Done;
@@ -162,6 +150,26 @@ impl Gathered {
 }
 
 impl<'a> Going<'a> {
+    fn run<'scope>(&mut self, scope: &'scope Scope<'scope, '_>) -> Result<(), Error>
+    where
+        'a: 'scope,
+    {
+        let (began, (events, heard)) = (Instant::now(), channel());
+        while self.reading.state() == State::Going {
+            self.gather.stop.check()?;
+            for action in self.reading.next(began.elapsed()) {
+                self.act(action, scope, began, &events)?;
+            }
+            // All that was told so far, before anybody is held to be slow.
+            let mut event = heard.recv_timeout(TICK).ok();
+            while let Some(told) = event {
+                self.hear(told)?;
+                event = heard.try_recv().ok();
+            }
+        }
+        Ok(())
+    }
+
     /// Does what the reading wants.
     fn act<'scope>(
         &mut self,

@@ -17,8 +17,11 @@ impl Reading {
             let patience = patience * (1 << self.hedges_in_vain.min(DOUBLINGS_MAX));
             let is_in_time = fetch.waited(now) < patience && fetch.pace.rate().is_none();
             let Some(instead) = self.instead_of(fetch).filter(|_| !is_in_time) else { continue };
-            if self.is_stalled(fetch, instead, now, patience) || self.is_late(fetch, instead) {
-                let (store, is_same) = (fetch.store, fetch.block == instead.block);
+            let (store, is_same) = (fetch.store, fetch.block == instead.block);
+            if self.is_stalled(fetch, instead, now, patience)
+                || self.is_late(fetch, instead)
+                || (is_same && self.is_slower(fetch, instead))
+            {
                 self.set(number, if is_same { Role::Ending { helper: None } } else { Role::Hedged });
                 self.stores[store].is_slow = true;
                 self.is_stale = true;
@@ -118,6 +121,17 @@ impl Reading {
         (is_idle || !moving.is_empty()) && waited >= patience * MINORITY
     }
 
+    /// Whether another store with room for it, from which nothing would be read twice, is much faster.
+    fn is_slower(&self, fetch: &Fetch, heir: Copy) -> bool {
+        let rate = |store: usize| self.stores[store].rate();
+        let (Some(pace), Some(own), Some(other)) = (fetch.pace.rate(), rate(fetch.store), rate(heir.store))
+        else {
+            return false;
+        };
+        let gain = fetch.left() / pace * (1.0 - own / other);
+        own * SLOWER < other && gain > (self.openings.patience() * 2).as_secs_f64()
+    }
+
     /// Whether the rest, and what is read after it in this one's stead, would be there in half the time.
     fn is_late(&self, fetch: &Fetch, instead: Copy) -> bool {
         let Some(rate) = fetch.pace.rate() else { return false };
@@ -149,3 +163,5 @@ const MINORITY: u32 = 4;
 const DOUBLINGS_MAX: u32 = 7;
 /// How many times as long as its replacement a fetch must take to be replaced.
 const LATE: f64 = 2.0;
+/// How many times faster a store must be to go on in another's stead.
+const SLOWER: f64 = 4.0;
