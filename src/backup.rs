@@ -147,8 +147,7 @@ impl Backup<'_> {
         }
         let source = Source::open(self.source, self.io)?;
         let (geometry, blocks, placed) = self.place(source.bytes())?;
-        let facts: Vec<Facts> = self.stores.iter().map(|store| store.facts.clone()).collect();
-        let mut outcome = Outcome::new(&self.stores, Homes::new(&blocks, &facts, &placed));
+        let mut outcome = Outcome::new(&self.stores, Homes::new(&blocks, &self.facts(), &placed));
         let (name, modified) = (source.name(), source.modified());
         let reader = (source.reader(), source.refusal().map(str::to_owned));
         let job = Arc::new(Job {
@@ -194,13 +193,11 @@ impl Backup<'_> {
     /// If the source cannot be opened, or the blocks cannot be placed as was demanded.
     pub fn plan(&self) -> Result<Planned, Error> {
         let (geometry, blocks, placed) = self.place(Source::open(self.source, self.io)?.bytes())?;
-        let mut held = vec![BlockSet::none(placed.places.len()); self.stores.len()];
-        placed.places.iter().enumerate().for_each(|(block, &store)| held[store].insert(block));
-        let (has_manifest, labels) = (vec![true; self.stores.len()], self.labels());
-        let Blocks { codec, empty, .. } = &blocks;
-        let spread =
-            Spread { codec, always: empty, held: &held, has_manifest: &has_manifest, labels: &labels };
-        let (stores_survivable, margins) = (spread.stores_survivable(), spread.margins());
+        let (places, labels) = (placed.places.iter().copied(), self.labels());
+        let (stores_survivable, margins) =
+            Spread::of_places(&blocks.codec, &blocks.empty, places, &labels, |spread| {
+                (spread.stores_survivable(), spread.margins())
+            });
         Ok(Planned { geometry, placed, stores_survivable, margins })
     }
 
@@ -228,10 +225,14 @@ impl Backup<'_> {
             let profile = Profile::for_code(code, data, parity as u64, bytes).ok()?;
             (bytes <= Geometry::source_bytes_max(&profile)).then(|| blocks_of(&Geometry::new(profile, bytes)))
         };
-        let stores: Vec<Facts> = self.stores.iter().map(|store| store.facts.clone()).collect();
-        let (survive, policy, now) = (self.survive, self.policy, self.created as f64);
+        let (stores, survive, policy) = (self.facts(), self.survive, self.policy);
+        let now = self.created as f64;
         let placed = Task { blocks: &blocks, stores: &stores, survive, policy, now }.place(&with_parity)?;
         Ok((geometry, blocks, placed))
+    }
+
+    fn facts(&self) -> Vec<Facts> {
+        self.stores.iter().map(|store| store.facts.clone()).collect()
     }
 
     fn labels(&self) -> Vec<Labels> {

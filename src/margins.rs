@@ -54,16 +54,10 @@ impl Margins {
 }
 
 fn placed(found: &Found, empty: &BlockSet, places: &Places) -> PlacedMargins {
-    let stores = places.labels.len();
-    let mut held = vec![BlockSet::none(empty.blocks()); stores];
-    places.of.iter().enumerate().for_each(|(block, &store)| held[usize::from(store)].insert(block));
-    let has_manifest = vec![true; stores];
-    let spread = Spread {
-        codec: &found.codec,
-        always: empty,
-        held: &held,
-        has_manifest: &has_manifest,
-        labels: &places.labels,
-    };
-    PlacedMargins { stores, stores_survivable: spread.stores_survivable(), margins: spread.margins() }
+    let of = places.of.iter().copied().map(usize::from);
+    Spread::of_places(&found.codec, empty, of, &places.labels, |spread| PlacedMargins {
+        stores: places.labels.len(),
+        stores_survivable: spread.stores_survivable(),
+        margins: spread.margins(),
+    })
 }

@@ -77,19 +77,18 @@ impl Streams {
         while let Some(stream) = &self.streams[block] {
             match stream.sink.try_send(bytes) {
                 Ok(()) => break,
-                Err(TrySendError::Closed(_)) => self.streams[block] = None,
-                Err(TrySendError::Full(back)) => {
-                    // A store may hang for ever; whoever stops the run must not.
-                    stop.check()?;
-                    std::thread::sleep(FULL_STORE_WAIT);
-                    bytes = back;
-                    self.span.waited += began.elapsed() - waited;
-                    waited = began.elapsed();
-                    self.look(waited > STALLED);
-                    continue;
+                Err(TrySendError::Closed(_)) => {
+                    self.streams[block] = None;
+                    break;
                 }
+                Err(TrySendError::Full(back)) => bytes = back,
             }
-            break;
+            // A store may hang for ever; whoever stops the run must not.
+            stop.check()?;
+            std::thread::sleep(FULL_STORE_WAIT);
+            self.span.waited += began.elapsed() - waited;
+            waited = began.elapsed();
+            self.look(waited > STALLED);
         }
         Ok(())
     }

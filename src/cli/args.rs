@@ -10,7 +10,7 @@ use tanner_transports::DiskIo;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
-use super::facts::FactArgs;
+use super::facts::{FactArgs, LimitArgs};
 use super::key::KeyArgs;
 use super::plan::PlanArgs;
 use super::serve::ServeArgs;
@@ -60,7 +60,7 @@ pub(super) enum Command {
     /// Show what a backup is made of and what it survives, without reading its blocks
     Show(ShowArgs),
     /// Read and check every block of a backup; changes nothing
-    Verify(FindArgs),
+    Verify(VerifyArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
     Repair(RepairArgs),
     /// Try what codes survive, and write down what came of it: the certificates that promises rest on
@@ -139,6 +139,9 @@ pub(super) struct BackupArgs {
     pub(super) facts: FactArgs,
 
     #[command(flatten)]
+    pub(super) limit: LimitArgs,
+
+    #[command(flatten)]
     pub(super) resources: ResourceArgs,
 }
 
@@ -204,6 +207,9 @@ pub(super) struct RestoreArgs {
     pub(super) facts: FactArgs,
 
     #[command(flatten)]
+    pub(super) limit: LimitArgs,
+
+    #[command(flatten)]
     pub(super) resources: ResourceArgs,
 }
 
@@ -222,6 +228,15 @@ pub(super) struct FindArgs {
     /// A store; repeat for more
     #[arg(long = "from", value_name = "URL")]
     pub(super) from: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) find: FindArgs,
+
+    #[command(flatten)]
+    pub(super) limit: LimitArgs,
 }
 
 #[derive(Args, Debug)]
@@ -245,6 +260,9 @@ pub(super) struct RepairArgs {
     /// Trust the blocks that are there instead of reading them all first; what is rebuilt is checked all the same
     #[arg(long)]
     pub(super) quick: bool,
+
+    #[command(flatten)]
+    pub(super) limit: LimitArgs,
 
     #[command(flatten)]
     pub(super) resources: ResourceArgs,

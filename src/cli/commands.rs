@@ -7,7 +7,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tanner_kernels::{Evidence, Profile};
 
-use super::args::{BackupArgs, FindArgs, LsArgs, PolicyName, ResourceArgs, RestoreArgs, ShowArgs};
+use super::args::{
+    BackupArgs, FindArgs, LsArgs, PolicyName, ResourceArgs, RestoreArgs, ShowArgs, VerifyArgs,
+};
+use super::facts::{FactArgs, LimitArgs};
 use super::output::{Output, count, rate, size, time};
 use super::state::State;
 use super::{Context, Outcome, placing, version};
@@ -28,6 +31,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     refuse_dash(&args.file, "reading from standard input")?;
     let mut stores = Store::open_all(&context.registry, &args.to, "--to")?;
     args.facts.apply(&args.to, &mut stores)?;
+    args.limit.apply(&mut stores);
     let state_file = State::file(args.state.as_deref());
     let known = state_file.as_deref().map(State::read).unwrap_or_default();
     stores.iter_mut().for_each(|store| store.facts.measured = known.of(&store.facts.url));
@@ -152,6 +156,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
     let id = args.id.parse()?;
     let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
     args.facts.apply(&args.from, &mut stores)?;
+    args.limit.apply(&mut stores);
     let state_file = State::file(args.state.as_deref());
     let known = state_file.as_deref().map(State::read).unwrap_or_default();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
@@ -356,8 +361,9 @@ pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, E
     Ok(Outcome { code: 0, summary })
 }
 
-pub(super) async fn verify(context: &Context, args: FindArgs) -> Result<Outcome, Error> {
-    let found = find(context, &args.id, &args.from).await?;
+pub(super) async fn verify(context: &Context, args: VerifyArgs) -> Result<Outcome, Error> {
+    let VerifyArgs { find: FindArgs { id, from }, limit } = args;
+    let found = find(context, &id, &from, &limit).await?;
     let health = crate::verify::verify(found.clone(), &context.stop, &context.progress).await?;
     report_damages(context.output, &health.damages);
     context.output.result(&health_line(&found, &health));
@@ -408,9 +414,12 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
 }
 
 /// Finds the backup and tells what is wrong with stores.
-async fn find(context: &Context, id: &str, from: &[String]) -> Result<Found, Error> {
+async fn find(context: &Context, id: &str, from: &[String], limit: &LimitArgs) -> Result<Found, Error> {
     let id = id.parse()?;
-    find_in(context, id, Store::open_all(&context.registry, from, "--from")?).await
+    let mut stores = Store::open_all(&context.registry, from, "--from")?;
+    FactArgs::default().apply(from, &mut stores)?;
+    limit.apply(&mut stores);
+    find_in(context, id, stores).await
 }
 
 pub(super) async fn find_in(context: &Context, id: BackupId, stores: Vec<Store>) -> Result<Found, Error> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tanner_transports::net::{self, Identity};
-use tanner_transports::{ObjectName, Registry, TransportError};
+use tanner_transports::{ObjectName, Registry, Timetable, TransportError};
 use tempfile::NamedTempFile;
 
 use super::facts::Size;
@@ -67,8 +67,13 @@ pub(super) struct NamedStore {
     pub(super) url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) capacity: Option<Size>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) limit: Option<Size>,
+    #[serde(
+        default,
+        deserialize_with = "facts::rate",
+        serialize_with = "facts::write_rate",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub(super) limit: Option<Timetable>,
     #[serde(default, deserialize_with = "facts::cost", skip_serializing_if = "Option::is_none")]
     pub(super) cost: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

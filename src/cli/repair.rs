@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::args::RepairArgs;
 use super::commands::{blocks_of, find_in, health_line, health_summary, report_damages, resources};
+use super::facts::FactArgs;
 use super::output::{Output, count, size};
 use super::{Context, Outcome};
 use crate::error::Error;
@@ -12,18 +13,22 @@ use crate::store::Store;
 
 pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcome, Error> {
     let id = args.id.parse()?;
-    let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
+    let (mut given, mut stores) =
+        (args.from.clone(), Store::open_all(&context.registry, &args.from, "--from")?);
     let mut may_get = vec![args.to.is_empty(); stores.len()];
     if !args.to.is_empty() {
-        for to in Store::open_all(&context.registry, &args.to, "--to")? {
+        for (to, name) in Store::open_all(&context.registry, &args.to, "--to")?.into_iter().zip(&args.to) {
             let place = stores.iter().position(|store| store.url() == to.url()).unwrap_or_else(|| {
                 stores.push(to);
+                given.push(name.clone());
                 may_get.push(true);
                 stores.len() - 1
             });
             may_get[place] = true;
         }
     }
+    FactArgs::default().apply(&given, &mut stores)?;
+    args.limit.apply(&mut stores);
     let found = find_in(context, id, stores).await?;
     let resources = resources(context, &args.resources)?;
     let repair = Repair { found: found.clone(), may_get, quick: args.quick, dry_run: args.dry_run };

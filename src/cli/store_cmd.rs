@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tanner_transports::TransportError;
 use tanner_transports::net::{Identity, Patience, shown_pin};
+use tanner_transports::{Timetable, TransportError};
 
 use super::facts::{Size, parse_cost, parse_label, parse_size};
 use super::node::{NamedStore, Stores, check_store_name, key_file};
@@ -49,9 +49,9 @@ struct NamedFacts {
     #[arg(long, value_parser = parse_size, value_name = "SIZE")]
     capacity: Option<Size>,
 
-    /// Bytes a second that it takes, to reckon with; to be kept to that, its URL is limit:rate=…+URL
-    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
-    limit: Option<Size>,
+    /// The most bytes a second that it is used with: 5MB, or by the time of day "08:00,5MB 19:00,off"
+    #[arg(long, value_name = "RATE")]
+    limit: Option<Timetable>,
 
     /// The cost of each GB stored there, in any unit
     #[arg(long, value_parser = parse_cost, value_name = "NUMBER")]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::domains::{Demand, Domains};
 use super::facts::Facts;
+use super::place::Blocks;
 use super::policy::{Policy, SoFar};
 
 /// At most so many blocks in each group of stores.
@@ -21,13 +22,8 @@ pub(super) struct Limit {
 
 impl Limit {
     /// What fits into each store and onto each device.
-    pub(super) fn rooms(stores: &[Facts], block_bytes: u64) -> [Self; 2] {
-        let fits = |bytes: Option<u64>| {
-            // Blocks without bytes fit anywhere.
-            let blocks = bytes.and_then(|bytes| bytes.checked_div(block_bytes));
-            blocks.and_then(|blocks| usize::try_from(blocks).ok()).unwrap_or(usize::MAX)
-        };
-        let most = stores.iter().map(|store| fits(store.room_bytes())).collect();
+    pub(super) fn rooms(stores: &[Facts], blocks: &Blocks) -> [Self; 2] {
+        let most = stores.iter().map(|store| blocks.that_fit(store.room_bytes())).collect();
         let each = Self { demand: None, of: (0..stores.len()).collect(), most, bonus: 0 };
         let (mut devices, mut most) = (BTreeMap::new(), vec![usize::MAX]);
         // Whose device is not known share one without end.
@@ -37,7 +33,7 @@ impl Limit {
                 most.push(usize::MAX);
                 most.len() - 1
             });
-            most[device] = most[device].min(fits(Some(free.bytes)));
+            most[device] = most[device].min(blocks.that_fit(Some(free.bytes)));
             device
         });
         let of = of.collect();

@@ -4,8 +4,6 @@
 //! such a store costs a second, narrower pass over the source, which writes it elsewhere. [`excess`] says when that is the
 //! shorter way, [`Homes`] where the block goes.
 
-use tanner_kernels::BlockSet;
-
 use super::domains::{Demand, Domains};
 use super::facts::{Facts, Labels};
 use super::place::{Blocks, Placed};
@@ -71,16 +69,12 @@ impl Homes {
     /// As they were placed.
     #[must_use]
     pub fn new(blocks: &Blocks, stores: &[Facts], placed: &Placed) -> Self {
-        let fits = |store: &Facts| {
-            let fits = store.room_bytes().and_then(|bytes| bytes.checked_div(blocks.block_bytes));
-            fits.and_then(|blocks| usize::try_from(blocks).ok()).unwrap_or(usize::MAX)
-        };
         let mut homes = Self {
             of: placed.places.clone(),
             takes_more: vec![true; stores.len()],
             blocks: blocks.clone(),
             labels: stores.iter().map(Facts::all_labels).collect(),
-            rooms: stores.iter().map(fits).collect(),
+            rooms: stores.iter().map(|store| blocks.that_fit(store.room_bytes())).collect(),
             demands: placed.kept.iter().map(|(demand, _)| demand.clone()).collect(),
             planned: None,
         };
@@ -136,11 +130,8 @@ impl Homes {
     }
 
     fn spread<T>(&self, then: impl FnOnce(&Spread) -> T) -> T {
-        let mut held = vec![BlockSet::none(self.of.len()); self.labels.len()];
-        self.of.iter().enumerate().for_each(|(block, &store)| held[store].insert(block));
-        let has_manifest = vec![true; held.len()];
         let Blocks { codec, empty, .. } = &self.blocks;
-        then(&Spread { codec, always: empty, held: &held, has_manifest: &has_manifest, labels: &self.labels })
+        Spread::of_places(codec, empty, self.of.iter().copied(), &self.labels, then)
     }
 }
 

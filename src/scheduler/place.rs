@@ -23,6 +23,15 @@ pub struct Blocks {
     pub block_bytes: u64,
 }
 
+impl Blocks {
+    /// How many of them fit into so many bytes; any number if nobody knows how many bytes there are. Blocks without bytes
+    /// fit anywhere.
+    pub(super) fn that_fit(&self, bytes: Option<u64>) -> usize {
+        let blocks = bytes.and_then(|bytes| bytes.checked_div(self.block_bytes));
+        blocks.and_then(|blocks| usize::try_from(blocks).ok()).unwrap_or(usize::MAX)
+    }
+}
+
 /// What is to be placed, where to, and how.
 #[derive(Clone)]
 pub struct Task<'a> {
@@ -98,7 +107,7 @@ impl Task<'_> {
             Limit::demand(demand, domains, spare)
         };
         limits.extend(self.survive.iter().cloned().map(limit));
-        limits.extend(Limit::rooms(self.stores, self.blocks.block_bytes));
+        limits.extend(Limit::rooms(self.stores, self.blocks));
         let rates = self.rates();
         let deal = |limits: &[Limit]| fill(blocks, self.stores, &rates, limits, self.policy);
         if self.policy.spreads() {
@@ -168,11 +177,8 @@ impl Task<'_> {
 
     /// What is said of the blocks where they are.
     fn on<T>(&self, places: &[usize], then: impl FnOnce(&Spread) -> T) -> T {
-        let mut held = vec![BlockSet::none(places.len()); self.stores.len()];
-        places.iter().enumerate().for_each(|(block, &store)| held[store].insert(block));
-        let (labels, has_manifest) = (self.labels(), vec![true; self.stores.len()]);
         let Blocks { codec, empty, .. } = self.blocks;
-        then(&Spread { codec, always: empty, held: &held, has_manifest: &has_manifest, labels: &labels })
+        Spread::of_places(codec, empty, places.iter().copied(), &self.labels(), then)
     }
 
     pub(super) fn labels(&self) -> Vec<Labels> {

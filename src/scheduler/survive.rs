@@ -32,6 +32,20 @@ pub struct Margin {
 }
 
 impl Spread<'_> {
+    /// What is said of blocks in these places, by block, if every store has its blocks and the manifest.
+    pub fn of_places<T>(
+        codec: &Codec,
+        always: &BlockSet,
+        places: impl IntoIterator<Item = usize>,
+        labels: &[Labels],
+        then: impl FnOnce(&Spread) -> T,
+    ) -> T {
+        let mut held = vec![BlockSet::none(always.blocks()); labels.len()];
+        places.into_iter().enumerate().for_each(|(block, store)| held[store].insert(block));
+        let has_manifest = vec![true; labels.len()];
+        then(&Spread { codec, always, held: &held, has_manifest: &has_manifest, labels })
+    }
+
     /// Whether the demand is kept, and how that is known.
     #[must_use]
     pub fn survives(&self, demand: &Demand) -> Option<Proof> {

@@ -14,6 +14,7 @@ mod harness;
 mod hostile;
 mod json;
 mod levels;
+mod limits;
 mod main_job;
 mod overwriting;
 mod placing;

@@ -186,7 +186,7 @@ fn facts_that_are_none_are_refused_where_they_are() {
         ("cost=-1", "0 or more"),
         ("cost=nan", "0 or more"),
         ("capacity=much", "a size such as"),
-        ("limit=fast", "a size such as"),
+        ("limit=fast", "a rate is bytes a second"),
         ("priority=1.5", "a whole number"),
     ] {
         fact(store, wrong).is_one_line_of_error().err_has(named).err_has(wrong);

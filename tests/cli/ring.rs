@@ -2,20 +2,20 @@
 //!
 //! What needs a tool or a right that is missing here is skipped by name.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::panic::resume_unwind;
 use std::process::{Command, Stdio};
 
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use serde_json::Value;
 
 use crate::few_tasks::few_tasks;
 use crate::harness::{Place, Run, Tanner, tanner};
 use crate::json::{objects, summary};
 use crate::stored::{back_up, content};
+
+#[path = "../../transports/tests/common/filter.rs"]
+mod filter;
 
 /// The run below another program, which ends with its exit code.
 pub(crate) fn below(wrapper: &str, run: &Tanner) -> Tanner {
@@ -123,20 +123,9 @@ fn behind_a_containers_filter_backups_are_the_same_and_the_user_is_told_once() {
     }
 }
 
-/// Runs `work`, and the programs that it starts, without `io_uring_setup`. A filter is of a thread and what it starts.
+/// Runs `work`, and the programs that it starts, without `io_uring_setup`.
 fn behind_a_filter<T: Send>(errno: Errno, work: impl FnOnce() -> T + Send) -> T {
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(nix::libc::SYS_io_uring_setup, vec![])]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.raw_os_error().unsigned_abs()),
-        std::env::consts::ARCH.try_into().unwrap(),
-    );
-    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
-    let filtered = || {
-        seccompiler::apply_filter(&filter).expect("a thread may forbid itself what it wants");
-        work()
-    };
-    std::thread::scope(|scope| scope.spawn(filtered).join()).unwrap_or_else(|panic| resume_unwind(panic))
+    filter::where_fails(nix::libc::SYS_io_uring_setup, errno, work)
 }
 
 /// The threads of the kernel that work for a ring count as the user's tasks.

@@ -2,30 +2,20 @@
 //! is left that was not acknowledged.
 #![expect(clippy::unwrap_used, reason = "what fails in the harness fails the test")]
 
-use std::collections::BTreeMap;
+#[path = "common/filter.rs"]
+mod filter;
+
 use std::fs;
 use std::path::Path;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use rustix::io::Errno;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use tanner_transports::{Disk, DiskIo, ObjectName, Result, Transport, TransportError, ring};
 
-/// Runs `work` where this call fails, in the thread itself and all that it starts. The ring's calls are none of these.
+/// Runs `work` where this call fails, but for the ring's calls, which are none of these.
 fn where_fails<T: Send>(call: i64, errno: Errno, work: impl AsyncFnOnce() -> T + Send) -> T {
-    let filter = SeccompFilter::new(
-        BTreeMap::from([(call, vec![])]),
-        SeccompAction::Allow,
-        SeccompAction::Errno(errno.raw_os_error().unsigned_abs()),
-        std::env::consts::ARCH.try_into().unwrap(),
-    );
-    let filter: BpfProgram = filter.unwrap().try_into().unwrap();
-    let filtered = || {
-        seccompiler::apply_filter(&filter).expect("a thread may forbid itself what it wants");
-        block_on(work())
-    };
-    std::thread::scope(|scope| scope.spawn(filtered).join()).unwrap()
+    filter::where_fails(call, errno, || block_on(work()))
 }
 
 /// On threads of its own.

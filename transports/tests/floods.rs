@@ -13,7 +13,7 @@ use tanner_transports::{Disk, Transport};
 
 use self::common::flood::{Flood, Place};
 use self::common::tls::{ALPN, TLS13, client_tls, parts, provider};
-use self::common::{name, works};
+use self::common::{knowing, name, works};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_good_client_is_served_beside_every_flood_and_memory_is_bounded() {
@@ -57,16 +57,10 @@ async fn connections_that_are_turned_away_are_not_kept() {
         quic_connections_per_client: 1,
         ..Limits::default()
     };
-    let root = tempfile::tempdir().unwrap();
     let (client, chain, key) = parts();
-    let store: Arc<dyn Transport> = Arc::new(Disk::open(root.path()).unwrap());
-    let mut clients = Clients::default();
-    clients.allow(client.pin(), Client::new(Arc::new(Area::new(store, None)), &limits));
-    let own = Arc::new(Identity::generate());
-    let server = Server::bind(&["quic://127.0.0.1:0"], own, clients, limits).await.unwrap();
-    let url = server.urls().remove(0);
-    tokio::spawn(server.run(std::future::pending()));
-    let good = Remote::open(&url, &client, Patience::default()).unwrap();
+    let (_place, urls) = knowing(client.pin(), &["quic"], limits).await;
+    let url = &urls[0];
+    let good = Remote::open(url, &client, Patience::default()).unwrap();
     works(&good, "id/7").await;
 
     let address = url.split_once("://").unwrap().1.split_once('#').unwrap().0.parse().unwrap();

@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use self::common::script::read_frame;
 use self::common::tls::{ALPN, TLS13, client_tls, parts, provider};
-use self::common::{Served, name, patience, put, words, works};
+use self::common::{Served, knowing, name, patience, put, words, works};
 
 fn address(url: &str) -> &str {
     url.split_once("://").unwrap().1.split_once('#').unwrap().0
@@ -42,17 +42,10 @@ fn encoded(request: &Request) -> Bytes {
 
 /// A server that knows one client, of which the test has the key in its hand.
 async fn known(limits: Limits) -> (tempfile::TempDir, String, Identity, impl Fn() -> CertifiedKey) {
-    let place = tempfile::tempdir().unwrap();
     let (client, chain, key) = parts();
-    let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path()).unwrap());
-    let mut clients = Clients::default();
-    clients.allow(client.pin(), Client::new(Arc::new(Area::new(store, None)), &limits));
-    let own = Arc::new(Identity::generate());
-    let server = Server::bind(&["tcp://127.0.0.1:0"], own, clients, limits).await.unwrap();
-    let url = server.urls().remove(0);
-    tokio::spawn(server.run(std::future::pending()));
+    let (place, mut urls) = knowing(client.pin(), &["tcp"], limits).await;
     let certified = move || CertifiedKey::from_der(chain.clone(), key.clone_key(), &provider()).unwrap();
-    (place, url, client, certified)
+    (place, urls.remove(0), client, certified)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,9 +11,9 @@ use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use tanner_transports::net::{Identity, Pin, Remote, shown_pin};
-use tanner_transports::server::{Area, Client, Clients, Limits, Server};
+use tanner_transports::server::Limits;
 use tanner_transports::wire::{Answer, Request, VERSION};
-use tanner_transports::{Disk, Transport, TransportError};
+use tanner_transports::{Transport, TransportError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, join};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use self::common::script::Step::Send;
 use self::common::script::{Script, frame, play, play_as, read_frame, with_pin};
 use self::common::tls::{ALPN, TLS12, TLS13, client_tls, parts, provider, server_tls_of};
-use self::common::{Served, name, patience, put, words, works};
+use self::common::{Served, knowing, name, patience, put, words, works};
 
 const NETS: [&str; 2] = ["tcp", "quic"];
 
@@ -49,19 +49,6 @@ async fn is_greeted(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> bool {
     let _ = stream.write_all(&hello).await;
     let _ = stream.flush().await;
     timeout(Duration::from_secs(20), read_frame(&mut stream)).await.expect("an answer, or the end").is_some()
-}
-
-/// A server that knows one client, of which the test has the key in its hand.
-async fn knowing(client: Pin) -> (tempfile::TempDir, Vec<String>) {
-    let (place, limits) = (tempfile::tempdir().unwrap(), Limits::default());
-    let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path()).unwrap());
-    let mut clients = Clients::default();
-    clients.allow(client, Client::new(Arc::new(Area::new(store, None)), &limits));
-    let listen = NETS.map(|net| format!("{net}://127.0.0.1:0"));
-    let server = Server::bind(&listen, Arc::new(Identity::generate()), clients, limits).await.unwrap();
-    let urls = server.urls();
-    tokio::spawn(server.run(std::future::pending()));
-    (place, urls)
 }
 
 /// What a peer may show in place of what it should.
@@ -104,7 +91,7 @@ impl Keys {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_holder_of_a_known_key_who_speaks_the_protocol_is_answered() {
     let (client, keys) = Keys::new();
-    let (_place, urls) = knowing(client.pin()).await;
+    let (_place, urls) = knowing(client.pin(), &NETS, Limits::default()).await;
     let good = || Some(keys.good.clone());
     for url in &urls {
         let alpn: &[&[u8]] = &[ALPN];

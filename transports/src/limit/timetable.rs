@@ -10,7 +10,7 @@ use bytesize::ByteSize;
 ///
 /// From each time on the rate behind it holds, until the next time; the last one holds over midnight. A time may be of
 /// one day only: `Mon-00:00,512KiB Fri-23:59,10MiB`. A rate is bytes a second with the units that all sizes have here
-/// (`5M` is 5 000 000, `5MiB` is 5 242 880), or `off` for as fast as it goes.
+/// (`5M` or `5MB/s` is 5 000 000, `5MiB` is 5 242 880), or `off` for as fast as it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timetable {
     text: String,
@@ -86,7 +86,7 @@ fn rate(text: &str) -> Result<Option<NonZeroU64>, TimetableError> {
     if text == OFF {
         return Ok(None);
     }
-    let bytes = text.parse::<ByteSize>().map_err(|_| TimetableError)?;
+    let bytes = text.strip_suffix("/s").unwrap_or(text).parse::<ByteSize>().map_err(|_| TimetableError)?;
     NonZeroU64::new(bytes.as_u64()).map(Some).ok_or(TimetableError)
 }
 
@@ -136,6 +136,7 @@ mod tests {
         }
         assert_eq!(at("08:00,5M 19:00,1MiB", 0, 0, 0), 1 << 20, "over midnight");
         assert_eq!(at("512", 3, 3, 3), 512);
+        assert_eq!(at("5MB/s", 3, 3, 3), 5_000_000);
     }
 
     #[test]

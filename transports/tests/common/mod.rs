@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use tanner_transports::net::{Identity, Patience, Remote};
+use tanner_transports::net::{Identity, Patience, Pin, Remote};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 use tanner_transports::{Disk, ObjectName, Result, Transport, TransportError};
 use tempfile::TempDir;
@@ -72,6 +72,20 @@ impl Drop for Served {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// A server that knows one client, of which the test has the key in its hand, and its URLs. It runs as long as the test.
+pub(crate) async fn knowing(client: Pin, schemes: &[&str], limits: Limits) -> (TempDir, Vec<String>) {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let store: Arc<dyn Transport> = Arc::new(Disk::open(place.path()).expect("a path"));
+    let mut clients = Clients::default();
+    clients.allow(client, Client::new(Arc::new(Area::new(store, None)), &limits));
+    let listen: Vec<_> = schemes.iter().map(|scheme| format!("{scheme}://127.0.0.1:0")).collect();
+    let server = Server::bind(&listen, Arc::new(Identity::generate()), clients, limits);
+    let server = server.await.expect("loopback can be listened on");
+    let urls = server.urls();
+    tokio::spawn(server.run(std::future::pending()));
+    (place, urls)
 }
 
 pub(crate) fn name(name: &str) -> ObjectName {
