@@ -318,4 +318,4 @@ pub fn chain<E: std::error::Error>(error: &E) -> String {
 /// How many times as long as for half of the stores it is waited for the others.
 const SILENT: u32 = 8;
 /// The least time that it is.
-const SILENT_MIN: Duration = Duration::from_millis(500);
+const SILENT_MIN: Duration = Duration::from_millis(250);

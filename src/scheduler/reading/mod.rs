@@ -279,7 +279,8 @@ impl Reading {
     /// All of a block is to be read anew.
     fn forget(&mut self, number: usize) {
         let block = &mut self.blocks[number];
-        block.rest = vec![0..block.bytes];
+        block.rest.clear();
+        block.rest.push(0..block.bytes);
         block.givers.clear();
         self.actions.push(Action::Forget { block: number });
     }
