@@ -79,7 +79,8 @@ impl State {
 
     fn add(stores: &mut BTreeMap<String, Measured>, url: &str, now: f64, behaviour: &Behaviour) {
         let measured = stores.entry(url.to_owned()).or_default();
-        if behaviour.bytes >= TELLING_BYTES && behaviour.busy_seconds > 0.0 {
+        let is_long = behaviour.busy_seconds >= TELLING_SECONDS;
+        if is_long || (behaviour.bytes >= TELLING_BYTES && behaviour.busy_seconds > 0.0) {
             measured.observe_bytes(now, behaviour.bytes, behaviour.busy_seconds);
         }
         if let Some(seconds) = behaviour.answer_seconds {
@@ -116,12 +117,24 @@ impl State {
 const STATE_BYTES_MAX: u64 = 2 << 20;
 /// Stores that are remembered; a URL is rarely longer than 2 KiB, so all of them can be read again.
 const STORES_MAX: usize = 256;
-/// What is less says more about caches than about the store.
+/// What is less says more about caches than about the store, unless it takes long.
 const TELLING_BYTES: u64 = 1 << 20;
+const TELLING_SECONDS: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {
     use super::{Behaviour, STORES_MAX, State};
+
+    /// A store that once dripped would be asked last for ever; and how it takes bytes is another matter.
+    #[test]
+    fn reads_are_known_for_a_week_and_say_nothing_about_writes() {
+        let mut state = State::default();
+        let drip = Behaviour { bytes: 1000, busy_seconds: 2.0, answer_seconds: Some(0.5), failed: false };
+        state.observe_reads("file:///a", 1e9, &drip);
+        assert_eq!(state.of_reads("file:///a", 1e9 + 86_400.0).rate(), Some(500.0));
+        assert_eq!(state.of_reads("file:///a", 1e9 + 8.0 * 86_400.0), Default::default());
+        assert_eq!(state.of("file:///a"), Default::default());
+    }
 
     #[test]
     fn a_state_file_that_is_wrong_is_as_good_as_none_and_a_full_one_forgets_the_oldest() {

@@ -1,8 +1,9 @@
 //! Restores from stores of which one stalls, drips, dies or lies: exact all the same, and not kept waiting.
 
 use std::fs;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Run, Tanner, files_below, tanner};
 use crate::json::{objects, summary};
@@ -64,7 +65,7 @@ fn a_store_that_drips_does_not_keep_the_file() {
         let summary = stored.is_restored(&stored.restore_with(&[(0, fault)]).run().expect(0));
         let slow = urls(&summary, "slow_stores");
         assert!(slow.len() == 1 && slow[0].ends_with("store0"), "{slow:?}");
-        assert_eq!(summary["blocks_decoded"], serde_json::json!([0, 5]));
+        assert_eq!(summary["blocks_decoded"], json!([0, 5]));
     }
 }
 
@@ -77,7 +78,7 @@ fn a_store_that_dies_or_lies_costs_its_blocks_and_not_the_file() {
         assert_eq!(urls(&summary, "failed_stores").len(), failed, "{summary}");
     }
     let summary = stored.is_restored(&stored.restore_with(&[(2, "fault:corrupt=1+")]).run().expect(0));
-    assert_eq!(summary["blocks_decoded"], serde_json::json!([2, 7]));
+    assert_eq!(summary["blocks_decoded"], json!([2, 7]));
 }
 
 /// A copy that came too late or was wrong has no place in the file, whichever of two ended first.
@@ -126,4 +127,25 @@ fn the_cheaper_of_two_copies_is_read() {
             assert_eq!(read["blocks"], if is_cheap { 2 } else { 0 }, "{summary}");
         }
     }
+}
+
+/// The next restore would find out anew what this one found out.
+#[test]
+fn a_store_that_was_slow_to_be_read_is_asked_last_the_next_time() {
+    let stored = five_stores();
+    let url = |store: usize| format!("file://{}", stored.stores[store].display());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let known = |store: usize| {
+        let bytes = if store == 1 { 1e5 } else { 1e8 };
+        (url(store), json!({ "at": now, "bytes": bytes, "busy_seconds": 1 }))
+    };
+    let known: serde_json::Map<_, _> = (0..5).map(known).collect();
+    let state = stored.place.file("state", json!({ "read": known }).to_string().as_bytes());
+    let run = stored.restore_with(&[]).words("--state").arg(&state).run().expect(0);
+    let summary = stored.is_restored(&run);
+    assert_eq!(summary["blocks_decoded"], json!([1, 6]), "{summary}");
+    assert_eq!((&summary["read"][1]["blocks"], urls(&summary, "slow_stores").len()), (&json!(0), 0));
+    let after: Value = serde_json::from_str(&fs::read_to_string(&state).unwrap()).unwrap();
+    assert_eq!(after["read"][url(1)]["tries"], 0.0);
+    assert_eq!(after["read"][url(0)]["tries"], 1.0, "{after}");
 }
