@@ -89,16 +89,17 @@ pub(crate) fn each<I, S, T, E: Send>(
     })
 }
 
-/// Runs `work` on a thread of its own until the scope ends, or here and now where the system starts none.
-pub(crate) fn beside<'scope>(scope: &'scope Scope<'scope, '_>, work: impl FnOnce() + Send + 'scope) {
-    let (give, given) = mpsc::channel();
-    let run = move || _ = given.recv().map(|work: Box<dyn FnOnce() + Send + 'scope>| work());
-    let started = thread::Builder::new().name("tanner-read".into()).spawn_scoped(scope, run);
-    let refused = match started {
-        Ok(_) => give.send(Box::new(work)).err().map(|refused| refused.0),
-        Err(_) => Some(Box::new(work) as _),
-    };
-    refused.into_iter().for_each(|work| work());
+/// Runs `work` on a thread of its own within the scope, or here and now where the system starts none.
+pub(crate) fn beside<'scope, W>(scope: &'scope Scope<'scope, '_>, work: W)
+where
+    W: FnOnce() + Send + 'scope,
+{
+    let (give, given) = mpsc::channel::<W>();
+    let run = move || given.recv().map_or((), |work| work());
+    match thread::Builder::new().name("tanner-read".into()).spawn_scoped(scope, run) {
+        Ok(_) => give.send(work).expect("the thread waits for it"),
+        Err(_) => work(),
+    }
 }
 
 /// How often a thread is asked for: those that just ended still count for the system.

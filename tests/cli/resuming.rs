@@ -93,7 +93,7 @@ fn what_was_read_before_a_kill_is_not_read_again() {
     let stored = one_store();
     let last = |out: &str| {
         let done = out.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        done.filter_map(|line| line["bytes_done"].as_u64()).last().unwrap()
+        done.filter_map(|line| line["bytes_done"].as_u64()).next_back().unwrap()
     };
     let run = stored.slowly().run_until_bytes_are_done().expect("it takes a second");
     std::thread::sleep(Duration::from_millis(300));
