@@ -195,6 +195,17 @@ pub(super) struct RestoreArgs {
     #[arg(short, long)]
     pub(super) force: bool,
 
+    /// Go on with what a restore of this backup to this file left when it was stopped or killed; else that is removed
+    #[arg(long)]
+    pub(super) resume: bool,
+
+    /// The file for what was measured of stores, or none; the default is below the user's directory for state
+    #[arg(long, env = "TANNER_STATE", value_name = "FILE")]
+    pub(super) state: Option<String>,
+
+    #[command(flatten)]
+    pub(super) facts: FactArgs,
+
     #[command(flatten)]
     pub(super) limit: LimitArgs,
 
@@ -352,8 +363,9 @@ Exit codes:
        be survived; nothing is kept
     7  the source changed while it was read; nothing was stored
    10  the store, directory or backup does not exist, or a peer cannot be reached
-  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written; a second signal ends
-       the run at once and may leave blocks without a manifest
+  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written, but for what restore
+       --resume goes on with; a second signal ends the run at once and may leave blocks without
+       a manifest
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
 use verify.
