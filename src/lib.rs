@@ -47,6 +47,7 @@ mod store;
 mod streams;
 mod timed;
 mod verify;
+mod write;
 
 #[doc = include_str!("format.md")]
 pub mod format {}

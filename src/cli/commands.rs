@@ -66,7 +66,7 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     }
     let (manifest, seconds) = (&report.manifest, context.seconds());
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
-    let code = if report.is_complete() && report.broken.is_empty() { 0 } else { 3 };
+    let code = if report.is_complete() { 0 } else { 3 };
 
     if args.explain {
         placing::explain(context.output, &report.placed, &facts);
@@ -137,7 +137,8 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     }
     if report.blocks_moved > 0 {
         let blocks = count(report.blocks_moved, "block");
-        output.say(&format!("  {blocks} went to other stores, by another reading of the file"));
+        let how = if report.passes > 1 { ", by another reading of the file" } else { "" };
+        output.say(&format!("  {blocks} went to other stores{how}"));
     }
     let lost = report.live.blocks() - report.live.len();
     if lost > 0 {
@@ -145,7 +146,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     } else if report.stores_survivable < report.stores_survivable_planned {
         let planned = count(report.stores_survivable_planned, "store");
         output.say(&format!("  below target: the loss of any {planned} was to be survived"));
-    } else if !report.is_complete() {
+    } else if !report.failed.is_empty() {
         output.say("  below target: the manifest is not on every store");
     }
 }

@@ -17,12 +17,12 @@ mod need;
 mod place;
 mod policy;
 mod survive;
+pub(crate) mod writing;
 
 pub use domains::{Demand, DemandError, Domains};
 pub use facts::{
     Facts, Free, LABEL_BYTES_MAX, LABELS_MAX, LabelError, Labels, Measured, STORE, check_labels,
 };
-pub use moving::{Homes, Load, excess};
 pub use need::{Need, Refusal};
 pub use place::{Blocks, Placed, Task};
 pub use policy::{Cheapest, Even, Fastest, Policy, SoFar, Survive};

@@ -1,0 +1,483 @@
+//! The writing of a backup: which block is written where, and what becomes of it if its store fails, lags or hangs.
+//!
+//! Events and the time come in, actions go out. All blocks are opened, one pass over the source fills them, and what
+//! was filled is committed. Blocks that got lost on the way are made again by another, narrower pass, for stores that
+//! are well. Then every store gets the manifest, and what can be read back decides what the backup is worth. If that
+//! is less than what was asked for, everything is taken back.
+//!
+//! Slowness is relative, as it is in reading: where all stores hang it is the transports' deadlines that end that.
+
+mod patience;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use tanner_kernels::BlockSet;
+
+use self::patience::Patience;
+use self::window::Window;
+use super::domains::Demand;
+use super::facts::{Facts, Labels};
+use super::moving::Homes;
+use super::place::{Blocks, Placed};
+use super::survive::{Margin, Spread};
+
+pub(crate) use self::window::Seen;
+
+/// The writing of one backup to its stores. Time counts from its begin.
+pub(crate) struct Writing {
+    blocks: Blocks,
+    labels: Vec<Labels>,
+    demands: Vec<Demand>,
+    quorum: usize,
+    homes: Homes,
+    stores: Vec<Sink>,
+    /// Blocks that are durable.
+    live: BlockSet,
+    /// Blocks that were given another store than planned.
+    moved: BlockSet,
+    phase: Phase,
+    /// Passes that were begun.
+    passes: usize,
+    window: Window,
+    patience: Patience,
+    queue: VecDeque<Request>,
+    /// What the stores are asked now, and since when nothing came of it.
+    underway: BTreeMap<Request, Duration>,
+    /// What may be visible in stores, whatever they answered: blocks and their stores, and stores of manifests.
+    left: BTreeSet<(usize, usize)>,
+    manifests_left: BTreeSet<usize>,
+    /// How it ends, once that is known.
+    verdict: Option<Verdict>,
+}
+
+/// How a store does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Sink {
+    /// It has the manifest, which was read back.
+    pub(crate) has_manifest: bool,
+    /// It held the others up, and lost blocks for it.
+    pub(crate) is_slow: bool,
+    /// Something failed, or was not answered in time.
+    pub(crate) is_failing: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Opening,
+    Passing,
+    Committing,
+    Publishing,
+    /// Takes everything back.
+    Removing,
+    Ended,
+}
+
+/// What a store is asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Request {
+    /// To begin with a block.
+    Open { block: usize, store: usize },
+    /// To take its bytes. Begins by itself when the block is open, and ends some time after the pass.
+    Write { block: usize, store: usize },
+    /// To make it durable and visible.
+    Commit { block: usize, store: usize },
+    /// To take the manifest and give it back.
+    Manifest { store: usize },
+    /// To give up a block that was written.
+    Abandon { block: usize, store: usize },
+    /// To delete a block, or the manifest.
+    Remove { block: Option<usize>, store: usize },
+}
+
+/// What is to be done.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Action {
+    /// Ask a store.
+    Begin(Request),
+    /// Wait for it no longer: nothing that comes of it counts.
+    GiveUp(Request),
+    /// Read the source, and make these blocks; those that are open are written.
+    Pass { make: BlockSet },
+}
+
+/// How a writing ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// With a backup.
+    Kept(Standing),
+    /// The blocks that are durable do not bring the file back; nothing is visible.
+    TooFewBlocks,
+    /// Fewer stores than the quorum have the manifest; nothing is visible.
+    TooFewStores { manifests: usize },
+    /// The pass failed, or was to stop; nothing is visible.
+    Failed,
+}
+
+/// What a backup is worth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Standing {
+    /// Whether everything is as it was planned.
+    pub(crate) is_complete: bool,
+    /// How many stores may be lost, whichever they are.
+    pub(crate) stores_survivable: usize,
+    /// How many blocks may be lost besides.
+    pub(crate) blocks_survivable: usize,
+    /// How many domains may be lost, of each label.
+    pub(crate) margins: Vec<Margin>,
+    /// Demands that are not kept.
+    pub(crate) broken: Vec<Demand>,
+}
+
+impl Request {
+    fn is_write(self) -> bool {
+        matches!(self, Self::Write { .. })
+    }
+
+    pub(crate) fn store(self) -> usize {
+        match self {
+            Self::Open { store, .. }
+            | Self::Write { store, .. }
+            | Self::Commit { store, .. }
+            | Self::Manifest { store }
+            | Self::Abandon { store, .. }
+            | Self::Remove { store, .. } => store,
+        }
+    }
+}
+
+impl Writing {
+    /// The writing of blocks that were placed on these stores.
+    pub(crate) fn new(blocks: &Blocks, stores: &[Facts], placed: &Placed, quorum: usize) -> Self {
+        let none = BlockSet::none(placed.places.len());
+        let mut writing = Self {
+            blocks: blocks.clone(),
+            labels: stores.iter().map(Facts::all_labels).collect(),
+            demands: placed.kept.iter().map(|(demand, _)| demand.clone()).collect(),
+            quorum,
+            homes: Homes::new(blocks, stores, placed),
+            stores: vec![Sink::default(); stores.len()],
+            live: none.clone(),
+            moved: none,
+            phase: Phase::Opening,
+            passes: 0,
+            window: Window::default(),
+            patience: Patience::default(),
+            queue: VecDeque::new(),
+            underway: BTreeMap::new(),
+            left: BTreeSet::new(),
+            manifests_left: BTreeSet::new(),
+            verdict: None,
+        };
+        writing.open(&writing.missing());
+        writing
+    }
+
+    /// An answer of a store. Tells whether it still counts.
+    pub(crate) fn ended(&mut self, now: Duration, request: Request, is_good: bool) -> bool {
+        let Some(since) = self.underway.remove(&request) else { return false };
+        if !is_good {
+            self.fail(request);
+            return true;
+        }
+        self.patience.ended(request, now.saturating_sub(since));
+        match request {
+            Request::Open { block, store } => {
+                self.underway.insert(Request::Write { block, store }, now);
+            }
+            Request::Write { block, store } if self.phase == Phase::Removing => {
+                self.queue.push_back(Request::Abandon { block, store });
+            }
+            Request::Write { block, store } => self.queue.push_back(Request::Commit { block, store }),
+            Request::Commit { block, .. } => self.live.insert(block),
+            Request::Manifest { store } => self.stores[store].has_manifest = true,
+            Request::Abandon { .. } | Request::Remove { .. } => {}
+        }
+        true
+    }
+
+    /// Something came of a request that goes on.
+    pub(crate) fn moves(&mut self, now: Duration, request: Request) {
+        self.underway.entry(request).and_modify(|since| *since = now);
+    }
+
+    /// The pass is over. If it failed, nothing of it is to be kept.
+    pub(crate) fn passed(&mut self, now: Duration, is_good: bool) {
+        self.patience.pass_took(self.window.lasted(now));
+        if !is_good {
+            return self.remove(now, Verdict::Failed);
+        }
+        self.underway.values_mut().for_each(|since| *since = now);
+        self.enter(Phase::Committing);
+    }
+
+    /// The run is to stop; tells whether it does. A pass that is under way fails by itself, and what is being published
+    /// is done soon.
+    pub(crate) fn stop(&mut self, now: Duration) -> bool {
+        let stops = matches!(self.phase, Phase::Opening | Phase::Committing);
+        if stops {
+            self.remove(now, Verdict::Failed);
+        }
+        stops
+    }
+
+    /// Looks at how the pass gets on: blocks of stores that hold up all others are taken from them. Returns these blocks,
+    /// of which nothing more is to be written.
+    pub(crate) fn look(&mut self, now: Duration, seen: &Seen) -> Vec<usize> {
+        let mut taken = Vec::new();
+        if self.phase != Phase::Passing || !self.window.is_over(now) {
+            return taken;
+        }
+        let streams: Vec<(usize, usize)> = self.streams().collect();
+        for (store, count) in self.window.excess(now, seen, &streams, self.stores.len()) {
+            // The cheapest to make again are data blocks, of which only their part of the source is read.
+            let of_store = streams.iter().filter(|&&(_, of)| of == store).map(|&(block, _)| block);
+            let blocks: Vec<usize> = of_store.take(count).collect();
+            if seen.stalled <= STALLED && !self.may_move(store, &blocks) {
+                continue;
+            }
+            for &block in &blocks {
+                self.underway.remove(&Request::Write { block, store });
+            }
+            (self.stores[store].is_slow, self.homes.takes_more[store]) = (true, false);
+            taken.extend(blocks);
+        }
+        taken
+    }
+
+    /// What is to be done now. To be asked after every event, and at least every [`TICK`].
+    pub(crate) fn next(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.give_up_late(now, &mut actions);
+        while !matches!(self.phase, Phase::Passing | Phase::Ended) {
+            self.begin(now, &mut actions);
+            let waits = |request: &Request| self.phase != Phase::Opening || !request.is_write();
+            if !self.queue.is_empty() || self.underway.keys().any(waits) {
+                break;
+            }
+            self.advance(now, &mut actions);
+        }
+        actions
+    }
+
+    /// How it ended; none while it goes on.
+    pub(crate) fn verdict(&self) -> Option<&Verdict> {
+        self.verdict.as_ref().filter(|_| self.phase == Phase::Ended)
+    }
+
+    /// The blocks that are durable.
+    pub(crate) fn live(&self) -> &BlockSet {
+        &self.live
+    }
+
+    /// How many blocks were given another store than planned.
+    pub(crate) fn blocks_moved(&self) -> usize {
+        self.moved.len()
+    }
+
+    /// Where the blocks are.
+    pub(crate) fn homes(&self) -> &Homes {
+        &self.homes
+    }
+
+    /// How the stores do.
+    pub(crate) fn stores(&self) -> &[Sink] {
+        &self.stores
+    }
+
+    /// How often the source was read, if only in part.
+    pub(crate) fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// Blocks that are being written, with their stores.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.underway.keys().filter_map(|request| match *request {
+            Request::Write { block, store } => Some((block, store)),
+            _ => None,
+        })
+    }
+
+    /// Blocks that are neither durable nor being written.
+    fn missing(&self) -> Vec<usize> {
+        let mut there = self.live.clone();
+        self.streams().for_each(|(block, _)| there.insert(block));
+        (0..there.blocks()).filter(|&block| !there.contains(block)).collect()
+    }
+
+    /// Whether a store may be relieved of blocks: others take them, and all that was promised holds.
+    fn may_move(&self, store: usize, blocks: &[usize]) -> bool {
+        let mut homes = self.homes.clone();
+        homes.takes_more[store] = false;
+        let mut missing = self.missing();
+        missing.extend(blocks);
+        homes.move_away(&missing) && homes.keep_promises()
+    }
+
+    fn open(&mut self, blocks: &[usize]) {
+        let open = |&block: &usize| Request::Open { block, store: self.homes.of[block] };
+        self.queue.extend(blocks.iter().map(open));
+        self.enter(Phase::Opening);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
+        self.patience.forget();
+    }
+
+    fn begin(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let busy = self.underway.keys().filter(|request| !request.is_write()).count();
+        let free = REQUESTS_AT_ONCE.saturating_sub(busy).min(self.queue.len());
+        for request in self.queue.drain(..free) {
+            match request {
+                Request::Commit { block, store } => _ = self.left.insert((block, store)),
+                Request::Manifest { store } => _ = self.manifests_left.insert(store),
+                _ => {}
+            }
+            self.underway.insert(request, now);
+            actions.push(Action::Begin(request));
+        }
+    }
+
+    /// What comes next when all stores have answered.
+    fn advance(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::Opening | Phase::Committing => {
+                let missing = self.missing();
+                let is_open = self.phase == Phase::Opening && self.streams().next().is_some();
+                if !missing.is_empty() && self.homes.move_away(&missing) {
+                    missing.iter().for_each(|&block| self.moved.insert(block));
+                    self.open(&missing);
+                } else if is_open {
+                    self.pass(now, actions);
+                } else {
+                    self.publish();
+                }
+            }
+            Phase::Publishing => match self.judge() {
+                kept @ Verdict::Kept(_) => {
+                    self.verdict = Some(kept);
+                    self.enter(Phase::Ended);
+                }
+                refused => self.remove(now, refused),
+            },
+            // Nobody is to see a manifest whose blocks are gone: those went first.
+            Phase::Removing if !self.left.is_empty() => {
+                let left = std::mem::take(&mut self.left).into_iter();
+                self.queue.extend(left.map(|(block, store)| Request::Remove { block: Some(block), store }));
+            }
+            Phase::Removing | Phase::Passing | Phase::Ended => self.enter(Phase::Ended),
+        }
+    }
+
+    fn pass(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let mut make = BlockSet::none(self.live.blocks());
+        if self.passes == 0 {
+            make = BlockSet::all(self.live.blocks());
+        }
+        self.streams().for_each(|(block, _)| make.insert(block));
+        self.passes += 1;
+        self.window = Window::new(now);
+        self.enter(Phase::Passing);
+        actions.push(Action::Pass { make });
+    }
+
+    fn publish(&mut self) {
+        self.enter(Phase::Publishing);
+        if self.blocks.codec.recoverable(&self.live).is_some() {
+            self.queue.extend((0..self.stores.len()).map(|store| Request::Manifest { store }));
+        }
+    }
+
+    /// What the blocks that are durable are worth on the stores that have the manifest. A restore may be given the others
+    /// too, but nothing is promised of a store that failed.
+    fn judge(&self) -> Verdict {
+        let (codec, empty) = (&self.blocks.codec, &self.blocks.empty);
+        let has_manifest: Vec<bool> = self.stores.iter().map(|store| store.has_manifest).collect();
+        let mut held = vec![BlockSet::none(self.live.blocks()); self.stores.len()];
+        let mut visible = empty.clone();
+        let live = self.live.iter().map(|block| (block, self.homes.of[block]));
+        live.filter(|&(_, store)| has_manifest[store]).for_each(|(block, store)| {
+            held[store].insert(block);
+            visible.insert(block);
+        });
+        let (always, labels) = (empty, &self.labels);
+        let spread = Spread { codec, always, held: &held, has_manifest: &has_manifest, labels };
+        let (Some(stores_survivable), Some(blocks_survivable)) =
+            (spread.stores_survivable(), codec.recoverable(&visible))
+        else {
+            return Verdict::TooFewBlocks;
+        };
+        let manifests = has_manifest.iter().filter(|&&has| has).count();
+        if manifests < self.quorum {
+            return Verdict::TooFewStores { manifests };
+        }
+        let is_broken = |demand: &&Demand| spread.survives(demand).is_none();
+        let broken: Vec<Demand> = self.demands.iter().filter(is_broken).cloned().collect();
+        let is_complete = self.live.len() == self.live.blocks()
+            && Some(stores_survivable) >= self.homes.planned()
+            && broken.is_empty()
+            && self.stores.iter().all(|store| !store.is_failing);
+        let margins = spread.margins();
+        Verdict::Kept(Standing { is_complete, stores_survivable, blocks_survivable, margins, broken })
+    }
+
+    /// Takes back whatever a store may have, and gives up what is on its way.
+    fn remove(&mut self, now: Duration, verdict: Verdict) {
+        self.verdict = Some(verdict);
+        self.underway.values_mut().for_each(|since| *since = now);
+        let written = std::mem::take(&mut self.queue).into_iter().filter_map(|request| match request {
+            Request::Commit { block, store } => Some(Request::Abandon { block, store }),
+            _ => None,
+        });
+        let manifests = self.manifests_left.iter().map(|&store| Request::Remove { block: None, store });
+        self.queue = written.chain(manifests).collect();
+        self.enter(Phase::Removing);
+    }
+
+    fn give_up_late(&mut self, now: Duration, actions: &mut Vec<Action>) {
+        let is_late = |&(request, since): &(&Request, &Duration)| {
+            let waited = now.saturating_sub(*since);
+            match self.phase {
+                // What it does until the pass is over is the window's business.
+                Phase::Opening | Phase::Passing if request.is_write() => false,
+                Phase::Removing => waited > Patience::of_removal(*request),
+                _ => self.patience.is_over(*request, waited, &self.underway),
+            }
+        };
+        let late: BTreeSet<usize> =
+            self.underway.iter().filter(is_late).map(|(request, _)| request.store()).collect();
+        if late.is_empty() {
+            return;
+        }
+        // A store that hangs is not waited for again.
+        let queued: VecDeque<Request> = std::mem::take(&mut self.queue);
+        let (of_late, queue) = queued.into_iter().partition(|request| late.contains(&request.store()));
+        self.queue = queue;
+        let underway = self.underway.keys().copied().filter(|request| late.contains(&request.store()));
+        let given_up: Vec<Request> = underway.chain::<VecDeque<Request>>(of_late).collect();
+        for request in given_up {
+            self.underway.remove(&request);
+            self.fail(request);
+            actions.push(Action::GiveUp(request));
+        }
+    }
+
+    fn fail(&mut self, request: Request) {
+        if !matches!(request, Request::Abandon { .. } | Request::Remove { .. }) {
+            self.homes.takes_more[request.store()] = false;
+            self.stores[request.store()].is_failing = true;
+        }
+    }
+}
+
+/// How often a writing wants to look at the time.
+pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// Requests that are under way at a time, besides the streams of a pass.
+const REQUESTS_AT_ONCE: usize = 32;
+/// A store that takes nothing for so long loses its blocks whatever becomes of them.
+const STALLED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

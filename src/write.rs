@@ -1,0 +1,343 @@
+//! The tasks and the pass that carry out what [`Writing`] decides.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tanner_kernels::{BlockSet, Codec};
+use tanner_transports::{Put, Target, TransportError};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
+
+use crate::encode::{Hashes, Pass};
+use crate::error::Error;
+use crate::geometry::Geometry;
+use crate::id::BackupId;
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::parallel::blocking;
+use crate::progress::Progress;
+use crate::resources::{Resources, Stop};
+use crate::scheduler::writing::{Action, Request, TICK, Verdict, Writing};
+use crate::source::Source;
+use crate::store::{Store, block_name, manifest_name, put_and_read_back};
+use crate::streams::{Streams, queue, write};
+use crate::timed::{Behaviour, Meter};
+
+/// The decisions, which the pass and the tasks share.
+#[derive(Clone)]
+pub(crate) struct SharedWriting {
+    writing: Arc<Mutex<Writing>>,
+    began: Instant,
+}
+
+impl SharedWriting {
+    pub(crate) fn new(writing: Writing) -> Self {
+        Self { writing: Arc::new(Mutex::new(writing)), began: Instant::now() }
+    }
+
+    /// Tells or asks something, with the time.
+    pub(crate) fn with<T>(&self, then: impl FnOnce(Duration, &mut Writing) -> T) -> T {
+        let mut writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        then(self.began.elapsed(), &mut writing)
+    }
+}
+
+/// What every pass of a backup works with.
+pub(crate) struct Job {
+    pub(crate) source: Source,
+    pub(crate) codec: Arc<Codec>,
+    pub(crate) geometry: Geometry,
+    pub(crate) resources: Arc<Resources>,
+    pub(crate) stop: Stop,
+    pub(crate) progress: Arc<Progress>,
+}
+
+impl Job {
+    fn run(&self, wanted: &BlockSet, streams: Streams) -> Result<Hashes, Error> {
+        let advance = |bytes| self.progress.advance(bytes);
+        let Self { source, codec, geometry, resources, stop, .. } = self;
+        Pass { source, codec, geometry: *geometry, resources, stop, progress: &advance, wanted }.run(streams)
+    }
+}
+
+/// A backup on its way.
+pub(crate) struct Write<'a> {
+    id: BackupId,
+    stores: &'a [Store],
+    job: Arc<Job>,
+    writing: SharedWriting,
+    /// Makes the manifest of a backup whose blocks are durable, by their hashes and stores.
+    manifest: &'a (dyn Fn(&Hashes, &[usize]) -> Manifest + Sync),
+    tasks: JoinSet<Event>,
+    /// Ends what a store is asked.
+    underway: BTreeMap<Request, AbortHandle>,
+    /// The streams of the next pass.
+    streams: Streams,
+    /// What was written, and is not yet durable.
+    puts: BTreeMap<usize, Box<dyn Put>>,
+    /// For each block, how long it took its last store, and how many bytes that had taken when we last looked.
+    meters: BTreeMap<usize, (Arc<Meter>, u64)>,
+    hashes: Option<Hashes>,
+    written: Written,
+}
+
+/// What came of it, besides what [`Writing`] knows.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// As it was put on stores; none if that never began.
+    pub(crate) manifest: Option<Manifest>,
+    /// Why there is no backup, if it is not for the stores.
+    pub(crate) error: Option<Error>,
+    /// The first error of each store.
+    pub(crate) failed: BTreeMap<usize, TransportError>,
+    /// For each store, how long each block waited until it was taken, and how long that took.
+    seen: BTreeMap<usize, Vec<(Duration, Arc<Meter>)>>,
+}
+
+enum Event {
+    Opened { block: usize, store: usize, waited: Duration, put: Result<Box<dyn Put>, TransportError> },
+    Written { block: usize, store: usize, put: Result<Box<dyn Put>, TransportError> },
+    Answered { request: Request, answer: Result<(), TransportError> },
+    Passed { make: BlockSet, made: Result<Hashes, Error> },
+}
+
+impl<'a> Write<'a> {
+    pub(crate) fn new(
+        id: BackupId,
+        stores: &'a [Store],
+        job: Arc<Job>,
+        writing: SharedWriting,
+        manifest: &'a (dyn Fn(&Hashes, &[usize]) -> Manifest + Sync),
+    ) -> Self {
+        let streams = Streams::new(job.geometry.profile().blocks(), writing.clone());
+        Self {
+            id,
+            stores,
+            job,
+            writing,
+            manifest,
+            tasks: JoinSet::new(),
+            underway: BTreeMap::new(),
+            streams,
+            puts: BTreeMap::new(),
+            meters: BTreeMap::new(),
+            hashes: None,
+            written: Written::default(),
+        }
+    }
+
+    /// Writes until there is a backup, or nothing of it.
+    pub(crate) async fn run(mut self) -> (Verdict, Written) {
+        let mut looked = Instant::now();
+        loop {
+            if looked.elapsed() >= TICK {
+                looked = Instant::now();
+                self.look();
+            }
+            let (actions, verdict) =
+                self.writing.with(|now, writing| (writing.next(now), writing.verdict().cloned()));
+            actions.into_iter().for_each(|action| self.carry_out(action));
+            if let Some(verdict) = verdict {
+                return (verdict, self.written);
+            }
+            match timeout(TICK, self.tasks.join_next()).await {
+                Ok(Some(Ok(event))) => self.hear(event),
+                Ok(Some(Err(ended))) => {
+                    // Who was given up says nothing.
+                    if let Ok(panic) = ended.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+                Ok(None) => unreachable!("a writing that goes on waits for somebody"),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Begin(request) => self.begin(request),
+            Action::GiveUp(request) => {
+                self.underway.remove(&request).inspect(AbortHandle::abort);
+                if let Request::Write { block, .. } | Request::Commit { block, .. } = request {
+                    self.puts.remove(&block);
+                }
+                self.fail(request.store(), |at| {
+                    let source = io::Error::new(io::ErrorKind::TimedOut, "others answered long ago");
+                    TransportError::Slow { at, source }
+                });
+            }
+            Action::Pass { make } => {
+                if self.hashes.is_some() {
+                    let again = make.iter().filter(|&block| block < self.job.geometry.profile().data());
+                    let bytes = again.map(|block| self.job.geometry.block_bytes(block)).sum();
+                    self.job.progress.extend(bytes);
+                }
+                let (job, streams) = (Arc::clone(&self.job), self.take_streams());
+                let _ = self.tasks.spawn(async move {
+                    let of_pass = make.clone();
+                    let made = blocking(move || job.run(&of_pass, streams)).await;
+                    Event::Passed { make, made }
+                });
+            }
+        }
+    }
+
+    fn begin(&mut self, request: Request) {
+        let transport = Arc::clone(&self.stores[request.store()].transport);
+        let (id, manifest) = (self.id, manifest_name(self.id));
+        let task = match request {
+            Request::Open { block, store } => {
+                let (name, length) = (block_name(id, block), self.job.geometry.block_bytes(block));
+                self.tasks.spawn(async move {
+                    let began = Instant::now();
+                    let put = transport.put(&name, Some(length)).await;
+                    Event::Opened { block, store, waited: began.elapsed(), put }
+                })
+            }
+            Request::Commit { block, .. } => {
+                let (put, (meter, _)) = (self.written_put(block), self.meters[&block].clone());
+                self.answer(request, async move { meter.time(0, put.commit()).await })
+            }
+            Request::Abandon { block, .. } => {
+                let put = self.written_put(block);
+                self.answer(request, put.abandon())
+            }
+            Request::Manifest { .. } => {
+                let bytes = self.manifest_bytes();
+                self.answer(request, async move { put_and_read_back(&*transport, &manifest, bytes).await })
+            }
+            Request::Remove { block, .. } => {
+                let name = block.map_or(manifest, |block| block_name(id, block));
+                self.answer(request, async move { transport.delete(&name).await })
+            }
+            Request::Write { .. } => unreachable!("a write begins by itself"),
+        };
+        self.underway.insert(request, task);
+    }
+
+    fn manifest_bytes(&mut self) -> Bytes {
+        let hashes = self.hashes.as_ref().expect("blocks are durable, so they were made");
+        let homes = self.writing.with(|_, writing| writing.homes().of.clone());
+        let manifest = self.written.manifest.get_or_insert_with(|| (self.manifest)(hashes, &homes));
+        let bytes = Bytes::from(manifest.to_bytes());
+        debug_assert!(bytes.len() <= MANIFEST_BYTES_MAX);
+        bytes
+    }
+
+    fn answer(
+        &mut self,
+        request: Request,
+        answer: impl Future<Output = Result<(), TransportError>> + Send + 'static,
+    ) -> AbortHandle {
+        self.tasks.spawn(async move { Event::Answered { request, answer: answer.await } })
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Opened { block, store, waited, put } => {
+                let opened = put.map(|put| self.stream(block, store, waited, put));
+                self.ended(Request::Open { block, store }, opened);
+            }
+            Event::Written { block, store, put } => {
+                let written = put.map(|put| _ = self.puts.insert(block, put));
+                self.ended(Request::Write { block, store }, written);
+            }
+            Event::Answered { request, answer } => self.ended(request, answer),
+            Event::Passed { make, made } => {
+                let checked = made.and_then(|made| self.take_in(&make, made));
+                self.writing.with(|now, writing| writing.passed(now, checked.is_ok()));
+                self.written.error = checked.err();
+            }
+        }
+    }
+
+    /// Of blocks that were made before, the bytes have to be the same.
+    fn take_in(&mut self, make: &BlockSet, made: Hashes) -> Result<(), Error> {
+        match &self.hashes {
+            None if made.source.is_none() => Err(Error::WrongHash { what: "an incomplete pass".into() }),
+            None => {
+                self.hashes = Some(made);
+                Ok(())
+            }
+            Some(hashes) if make.iter().any(|block| hashes.blocks[block] != made.blocks[block]) => {
+                Err(self.job.source.changed_meanwhile())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Begins the stream of a block that was opened.
+    fn stream(&mut self, block: usize, store: usize, waited: Duration, put: Box<dyn Put>) {
+        let ((sink, chunks), meter) = (queue(), Arc::new(Meter::new()));
+        self.meters.insert(block, (Arc::clone(&meter), 0));
+        self.written.seen.entry(store).or_default().push((waited, Arc::clone(&meter)));
+        let writer = write(put, chunks, Arc::clone(&meter));
+        let task = self.tasks.spawn(async move { Event::Written { block, store, put: writer.await } });
+        self.underway.insert(Request::Write { block, store }, task.clone());
+        self.streams.add(block, sink, meter, task);
+    }
+
+    fn ended(&mut self, request: Request, answer: Result<(), TransportError>) {
+        self.underway.remove(&request);
+        let counts = self.writing.with(|now, writing| writing.ended(now, request, answer.is_ok()));
+        match (request, answer) {
+            (Request::Write { block, .. }, Ok(())) if !counts => _ = self.puts.remove(&block),
+            (Request::Abandon { .. } | Request::Remove { .. }, _) => {}
+            (_, Err(error)) if counts => self.fail(request.store(), |_| error),
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, store: usize, error: impl FnOnce(Target) -> TransportError) {
+        let at = || Target::store(self.stores[store].url());
+        self.written.failed.entry(store).or_insert_with(|| error(at()));
+    }
+
+    /// Looks at what goes on without an answer.
+    fn look(&mut self) {
+        let streams: Vec<_> = self.writing.with(|_, writing| writing.streams().collect());
+        for (block, store) in streams {
+            let Some((meter, seen)) = self.meters.get_mut(&block) else { continue };
+            let bytes = meter.bytes();
+            if bytes > std::mem::replace(seen, bytes) {
+                self.writing.with(|now, writing| writing.moves(now, Request::Write { block, store }));
+            }
+        }
+        if let Err(error) = self.job.stop.check() {
+            // Streams end when nothing more can come.
+            self.take_streams();
+            if self.writing.with(|now, writing| writing.stop(now)) {
+                self.written.error = Some(error);
+            }
+        }
+    }
+
+    fn take_streams(&mut self) -> Streams {
+        let none = Streams::new(self.job.geometry.profile().blocks(), self.writing.clone());
+        std::mem::replace(&mut self.streams, none)
+    }
+
+    fn written_put(&mut self, block: usize) -> Box<dyn Put> {
+        self.puts.remove(&block).expect("what was written is committed or abandoned, once")
+    }
+}
+
+impl Written {
+    /// How a store behaved.
+    pub(crate) fn behaviour(&self, store: usize) -> Behaviour {
+        let now = Instant::now();
+        let seen = self.seen.get(&store).map_or(&[][..], Vec::as_slice);
+        let waits = seen.iter().map(|(waited, _)| waited);
+        let wait = waits.sum::<Duration>().as_secs_f64() / seen.len().max(1) as f64;
+        let busy = seen.iter().map(|(_, meter)| meter.busy(now)).max().unwrap_or_default();
+        Behaviour {
+            bytes: seen.iter().map(|(_, meter)| meter.bytes()).sum(),
+            busy_seconds: busy.as_secs_f64(),
+            answer_seconds: (!seen.is_empty()).then_some(wait),
+            failed: self.failed.contains_key(&store),
+        }
+    }
+}
