@@ -61,6 +61,12 @@ pub enum TransportError {
         /// The object.
         at: Target,
     },
+    /// What is to be written is being written, perhaps by a program whose end the store has not noticed yet.
+    #[error("{at} is being written by another program: try again when that has ended")]
+    Busy {
+        /// The object.
+        at: Target,
+    },
     /// There is no room for the object: a full disk, a quota, a limit of one file.
     #[error("there is no room for {at}: free some there, or add another store")]
     Full {
@@ -195,7 +201,7 @@ impl TransportError {
     /// Whether the same call may succeed later with nothing else changed. A put is retried from its start.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Slow { .. } => true,
+            Self::Busy { .. } | Self::Unreachable { .. } | Self::Slow { .. } => true,
             Self::Other { source, .. } => {
                 matches!(
                     source.kind(),

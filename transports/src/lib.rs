@@ -54,5 +54,6 @@ pub use registry::Registry;
 #[cfg(feature = "s3")]
 pub use s3::{Patience, S3, S3Keys};
 pub use transport::{
-    ByteStream, Capabilities, NameStream, Nonce, ObjectMeta, PIECE_BYTES_MAX, Put, Transport,
+    ByteStream, Capabilities, KEPT_TIME, KEPT_TOKEN_BYTES_MAX, Kept, NameStream, Nonce, ObjectMeta,
+    PIECE_BYTES_MAX, Put, Transport,
 };

@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::io;
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use blake3::Hash;
@@ -48,6 +49,28 @@ pub trait Transport: Send + Sync + Debug {
     /// # Errors
     /// `Full` when the declared length does not fit.
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>>;
+
+    /// Goes on with a put of which bytes were [kept](Put::keep): the first byte to write is the one after them, whatever
+    /// else was written before. `name` and `length` are those that the put began with.
+    ///
+    /// # Errors
+    /// `Missing` when the kept bytes are not there, or no more: after a commit, an [`abandon`](Put::abandon) or a
+    /// [`KEPT_TIME`]. `Busy` while somebody else writes them; a store that cannot know lets both in, and of their commits
+    /// one wins. `Refused` when `kept` is not of this store and this name, `WrongLength` when it has more bytes than
+    /// `length`.
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let _ = (length, kept);
+        Err(not_kept(Target::object(self.url(), name), "the store keeps no part of an object"))
+    }
+
+    /// What is kept in the store, by living programs too, with the bytes of room that it takes, reserved ones too. Sweeps
+    /// before it looks. For whoever counts room: empty where a store cannot tell.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list).
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        Ok(Vec::new())
+    }
 
     /// Streams one range of an object: exactly as many bytes as it is long, or an error, never a short end.
     ///
@@ -98,8 +121,11 @@ pub trait Transport: Send + Sync + Debug {
 /// An object on its way into a store.
 ///
 /// Dropping it without [`commit`](Self::commit) leaves nothing behind, soon if not at once. So does an error of
-/// any call, or dropping the future of a [`write`](Self::write) that has not ended: the put is over, all
-/// further calls fail, and only a new put can store the object.
+/// any call, or dropping the future of a [`write`](Self::write) or a [`keep`](Self::keep) that has not ended: the put is
+/// over, all further calls fail, and only a new put can store the object.
+///
+/// Of a put that was kept or resumed all this leaves the kept bytes, and the death of the program does too: from there it
+/// is [resumed](Transport::resume). Only `commit` and `abandon` take them away.
 #[async_trait]
 pub trait Put: Send {
     /// Adds bytes to the end. Returns when the store has taken charge of them, which is the back-pressure.
@@ -108,18 +134,31 @@ pub trait Put: Send {
     /// `WrongLength` as soon as more than the declared length was written.
     async fn write(&mut self, bytes: Bytes) -> Result<()>;
 
+    /// Makes what was written outlive this program, as durable as an object of this store: how much of it, and how it is
+    /// found again. May be called at any time, and again; what counts is the last one. `None` if the store cannot.
+    ///
+    /// The kept bytes are fewer than were written where the store holds the end back until more of it comes; what is
+    /// beyond them is to be written again. They take room, and are no object: no call but a `resume` sees them. A store
+    /// sweeps them when nobody wrote to them for a [`KEPT_TIME`].
+    ///
+    /// # Errors
+    /// What keeps the bytes from being durable. The put is over, and what an earlier call kept stays.
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        Ok(None)
+    }
+
     /// Publishes the object: when this returns it is durable (where the store can be) and visible to every
     /// call, all at once.
     ///
     /// After an error that [`is_retryable`](TransportError::is_retryable), and when this future is dropped, the
-    /// object is there as a whole or not at all.
+    /// object is there as a whole or not at all; what was kept of it may still be there, or be gone.
     ///
     /// # Errors
     /// `Exists` when the name is taken: of racing puts one wins and the bytes of the others are gone.
     /// `WrongLength` when fewer bytes were written than declared.
     async fn commit(self: Box<Self>) -> Result<()>;
 
-    /// Gives up. When this returns, nothing is left.
+    /// Gives up. When this returns, nothing is left, nor of what was kept.
     ///
     /// # Errors
     /// When something may be left; it is never visible as an object, and later swept by the store.
@@ -137,6 +176,9 @@ pub struct Capabilities {
     pub ranges: bool,
     /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
     pub list: bool,
+    /// Puts can outlive their program. Without it [`keep`](Put::keep) gives `None`; with it only where that is found out
+    /// first then, as of a server that is too old.
+    pub keep: bool,
     /// The store hashes where the bytes are. Without it [`prove`](Transport::prove) is `Refused`.
     pub prove: bool,
     /// Two ranges of [`get_ranges`](Transport::get_ranges) with at most this many bytes between them cost less as one:
@@ -144,6 +186,15 @@ pub struct Capabilities {
     pub range_gap_bytes: u64,
     /// Bytes of the largest object, if the store has a limit of its own. A longer put is `Full`.
     pub object_bytes_max: Option<u64>,
+}
+
+/// The beginning of an object that outlives the program which wrote it, and the one way to go on with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Bytes of the object that are kept.
+    pub bytes: u64,
+    /// How the store finds them: at most [`KEPT_TOKEN_BYTES_MAX`] bytes, which mean something to it alone.
+    pub token: Bytes,
 }
 
 /// What is known of an object without reading it.
@@ -171,6 +222,11 @@ pub(crate) fn check_length(at: &Target, declared: Option<u64>, written: u64, end
     }
 }
 
+/// Refuses a token by which this store never finds anything of this object.
+pub(crate) fn not_kept(at: Target, why: &'static str) -> TransportError {
+    TransportError::Refused { at, source: io::Error::new(io::ErrorKind::InvalidInput, why) }
+}
+
 /// All bytes of a range. Memory grows with what comes, not with what was announced.
 pub(crate) async fn whole(mut pieces: ByteStream) -> Result<Bytes> {
     let Some(first) = pieces.try_next().await? else { return Ok(Bytes::new()) };
@@ -191,3 +247,9 @@ pub(crate) fn over(at: &Target) -> TransportError {
 
 /// Bytes of the largest piece of a [`ByteStream`], and so the memory that a slow reader holds.
 pub const PIECE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the longest token of a [`Kept`]: what each object that is kept takes in a journal.
+pub const KEPT_TOKEN_BYTES_MAX: usize = 1024;
+
+/// How long bytes are kept that nobody goes on with: longer than a broken machine takes to be repaired.
+pub const KEPT_TIME: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use tanner_transports::{Disk, ObjectName, Put, Result, Transport, TransportError};
+use tanner_transports::{Disk, KEPT_TIME, Kept, ObjectName, Put, Result, Transport, TransportError};
 use tempfile::TempDir;
 
 /// A store with the object `id/0` of three bytes, and its directory.
@@ -167,6 +167,70 @@ async fn a_dead_writers_file_is_swept_and_a_living_ones_is_not() {
     living.commit().await.unwrap();
     assert_eq!(fs::read(root.join("id/1")).unwrap(), b"living");
     assert_eq!(staged(&root), [""; 0]);
+}
+
+async fn keep(disk: &Disk, object: &str, bytes: &'static [u8]) -> Kept {
+    let mut put = begin(disk, object, bytes).await.unwrap();
+    put.keep().await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_swept_a_week_after_it_was_written_and_not_before() {
+    let (_place, root, disk) = store().await;
+    let kept = keep(&disk, "id/1", b"kept").await;
+    let [file] = &staged(&root)[..] else { panic!("one staged file") };
+    let path = root.join(".tanner-stage").join(file);
+    let written_before = |age: Duration| {
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - age).unwrap();
+    };
+    let sweep = async |object| put(&Disk::open(&root).unwrap(), object, b"x").await.unwrap();
+    let hour = Duration::from_secs(3600);
+    written_before(KEPT_TIME - hour);
+    sweep("id/2").await;
+    assert!(path.exists(), "swept too early");
+
+    written_before(KEPT_TIME + hour);
+    let resumed = disk.resume(&name("id/1"), None, &kept).await.unwrap();
+    sweep("id/3").await;
+    assert!(path.exists(), "swept while it is written");
+    drop(resumed);
+    sweep("id/4").await;
+    assert_eq!(staged(&root), [""; 0]);
+    let gone = disk.resume(&name("id/1"), None, &kept).await.map(drop);
+    assert!(matches!(gone, Err(TransportError::Missing { .. })), "{gone:?}");
+}
+
+/// Nor is what was kept and cut short by a broken disk made whole again with nothing.
+#[tokio::test]
+async fn a_link_planted_as_what_was_kept_is_not_written_through() {
+    let (place, root, disk) = store().await;
+    let kept = keep(&disk, "id/1", b"kept").await;
+    let [file] = &staged(&root)[..] else { panic!("one staged file") };
+    let path = root.join(".tanner-stage").join(file);
+    let resume = async || disk.resume(&name("id/1"), None, &kept).await.map(drop);
+    fs::write(&path, "kep").unwrap();
+    assert!(matches!(resume().await, Err(TransportError::Missing { .. })));
+    fs::remove_file(&path).unwrap();
+    let outside = place.path().join("outside");
+    fs::write(&outside, "precious").unwrap();
+    symlink(&outside, &path).unwrap();
+    assert_corrupt(resume().await);
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_corrupt(resume().await);
+    assert_eq!(fs::read(&outside).unwrap(), b"precious");
+}
+
+#[tokio::test]
+async fn what_was_kept_takes_no_part_of_the_object_that_is_there_already() {
+    let (_place, root, disk) = store().await;
+    let mut late = begin(&disk, "id/0", b"late").await.unwrap();
+    late.keep().await.unwrap().unwrap();
+    let error = late.commit().await.unwrap_err();
+    assert!(matches!(error, TransportError::Exists { .. }), "{error:?}");
+    assert_eq!(staged(&root), [""; 0]);
+    assert_eq!(fs::read(root.join("id/0")).unwrap(), b"abc");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tanner_transports::net::{Identity, Patience, Remote};
 use tanner_transports::wire::{Answer, Header, Kind, Refusal, Request, Welcome};
-use tanner_transports::{ObjectName, Result, Target, Transport, TransportError};
+use tanner_transports::{Kept, ObjectName, Result, Target, Transport, TransportError};
 
 use self::common::script::Step::{Close, Drip, Endless, Read, Send, Stall};
 use self::common::script::{Script, Step, frame, play, welcome};
@@ -26,6 +26,8 @@ enum Ask {
     Prove,
     Put,
     Delete,
+    Keep,
+    Resume,
 }
 
 fn name() -> ObjectName {
@@ -43,6 +45,16 @@ async fn ask(store: &Remote, what: Ask) -> Result<usize> {
         Ask::List => Ok(store.list("id").await?.try_collect::<Vec<_>>().await?.len()),
         Ask::Prove => store.prove(&name(), 0..100, &[7; 32]).await.map(|_| 32),
         Ask::Delete => store.delete(&name()).await.map(|()| 0),
+        Ask::Keep => {
+            let mut put = store.put(&name(), None).await?;
+            put.write(vec![7; 100].into()).await?;
+            let kept = put.keep().await?;
+            put.commit().await.map(|()| kept.map_or(0, |kept| kept.bytes as usize))
+        }
+        Ask::Resume => {
+            let kept = Kept { bytes: 5, token: "token".into() };
+            store.resume(&name(), None, &kept).await?.commit().await.map(|()| 5)
+        }
         Ask::Put => {
             let mut put = store.put(&name(), None).await?;
             for _ in 0..50 {
@@ -74,6 +86,10 @@ fn behaviours() -> Vec<(&'static str, Ask, Vec<Step>, &'static str)> {
     let data = |count: usize| Send(frame(&Answer::Data(vec![9; count].into())));
     let header = |kind: Kind, length: usize| Send(Header { kind, length }.encode().to_vec());
     let raw = |bytes: &[u8]| Send(bytes.to_vec());
+    let kept = |bytes: Option<u64>| {
+        let kept = bytes.map(|bytes| Kept { bytes, token: "token".into() });
+        Send(frame(&Answer::Kept(kept)))
+    };
     let names = |names: &[&str]| {
         let names = names.iter().map(|name| ObjectName::new(*name).unwrap()).collect();
         frame(&Answer::Names(names))
@@ -160,6 +176,15 @@ fn behaviours() -> Vec<(&'static str, Ask, Vec<Step>, &'static str)> {
             "Slow",
         ),
         ("dying within a put", Ask::Put, vec![ok(), Read, Read, Close], "Unreachable"),
+        ("keeping nothing", Ask::Keep, vec![ok(), Read, Read, kept(None), Read, ok()], "0 bytes"),
+        ("keeping less", Ask::Keep, vec![ok(), Read, Read, kept(Some(99)), Read, ok()], "99 bytes"),
+        ("keeping more than was sent", Ask::Keep, vec![ok(), Read, Read, kept(Some(101)), Stall], "Corrupt"),
+        ("a token of 4 GiB", Ask::Keep, vec![ok(), Read, Read, raw(&[0x89, 255, 255, 255, 255])], "Corrupt"),
+        ("keeping without saying what", Ask::Keep, vec![ok(), Read, Read, ok(), Stall], "Corrupt"),
+        ("a keep that is never confirmed", Ask::Keep, vec![ok(), Read, Read, Stall], "Slow"),
+        ("full while it is kept", Ask::Keep, vec![ok(), Read, Read, refuse(full()), Stall], "Full"),
+        ("somebody else at it", Ask::Resume, vec![refuse(TransportError::Busy { at: at() })], "Busy"),
+        ("going on with what is not there", Ask::Resume, vec![kept(Some(5)), Stall], "Corrupt"),
         ("a delete that is never confirmed", Ask::Delete, vec![Stall], "Slow"),
         ("bytes for a delete", Ask::Delete, vec![data(5)], "Corrupt"),
     ]
@@ -221,6 +246,22 @@ async fn a_server_that_cannot_greet_is_not_used() {
             let result = ask(&store, Ask::Stat).await;
             assert_eq!(word(&result), wanted, "{scheme} {hello:?}: {result:?}");
         }
+    }
+}
+
+/// It would end the lane at a frame that it does not know, and with it the put.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_too_old_to_keep_puts_still_gets_them() {
+    let Answer::Welcome(new) = welcome() else { panic!("a welcome") };
+    let hello = vec![Send(frame(&Answer::Welcome(Welcome { keep: false, ..new })))];
+    let ok = || Send(frame(&Answer::Ok));
+    for scheme in ["tcp", "quic"] {
+        let script = Script { hello: hello.clone(), requests: vec![vec![ok(), Read, Read, ok()]] };
+        let store = Remote::open(&play(scheme, script).await, &Identity::generate(), patience()).unwrap();
+        assert_eq!(word(&ask(&store, Ask::Keep).await), "0 bytes", "{scheme}");
+        let script = Script { hello: hello.clone(), requests: vec![vec![Close]] };
+        let store = Remote::open(&play(scheme, script).await, &Identity::generate(), patience()).unwrap();
+        assert_eq!(word(&ask(&store, Ask::Resume).await), "Refused", "{scheme}");
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tanner_transports::net::Remote;
 use tanner_transports::server::Limits;
-use tanner_transports::{Disk, Result, Transport, TransportError};
+use tanner_transports::{Disk, KEPT_TIME, Result, Transport, TransportError};
 
 use self::common::gate::Gate;
 use self::common::{Served, name, put};
@@ -115,6 +115,76 @@ async fn a_client_that_leaves_within_a_commit_or_delete_changes_no_sum() {
         let store = served.open();
         assert!(is_full(&put(&store, "id/2", 3 * UNIT + 1).await), "{scheme}: room for nothing");
         until(async || put(&store, "id/2", 3 * UNIT).await.is_ok()).await;
+    }
+}
+
+/// The lock of the last writer of what is kept ends a moment after its connection.
+async fn kept_file(served: &Served) -> std::fs::File {
+    let stage = served.place.path().join("store/.tanner-stage");
+    let mut found = None;
+    for _ in 0..200 {
+        let entry = std::fs::read_dir(&stage).unwrap().next().expect("a kept file").unwrap();
+        let file = std::fs::File::options().write(true).open(entry.path()).unwrap();
+        if file.try_lock().is_ok() {
+            found = Some(file);
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    found.expect("the file of a put that was dropped is still locked")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_counts_until_it_is_given_up_or_swept() {
+    for scheme in ["tcp", "quic"] {
+        let served = Served::with(&[scheme], Limits::default(), Some(10 * UNIT as u64), false).await;
+        let store = served.open();
+        let begin = async || {
+            let mut put = store.put(&name("id/7"), Some(5 * UNIT as u64)).await.unwrap();
+            put.write(vec![7; 2 * UNIT].into()).await.unwrap();
+            put.keep().await.unwrap().unwrap()
+        };
+        let kept = begin().await;
+        drop(kept_file(&served).await);
+        assert!(is_full(&put(&store, "id/0", 5 * UNIT + 1).await), "{scheme}");
+        let put_again = store.resume(&name("id/7"), Some(5 * UNIT as u64), &kept).await.unwrap();
+        assert!(
+            is_full(&put(&store, "id/0", 5 * UNIT + 1).await),
+            "{scheme}: counted while it is gone on with"
+        );
+        put_again.abandon().await.unwrap();
+        put(&store, "id/0", 5 * UNIT + 1).await.unwrap();
+        store.delete(&name("id/0")).await.unwrap();
+
+        begin().await;
+        let file = kept_file(&served).await;
+        file.set_modified(std::time::SystemTime::now() - KEPT_TIME - Duration::from_secs(60)).unwrap();
+        drop(file);
+        put(&store, "id/0", 10 * UNIT).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_within_a_keep_has_no_more_room_for_it() {
+    for scheme in ["tcp", "quic"] {
+        let (served, gate) = gated(scheme).await;
+        put(&served.open(), "id/0", UNIT).await.unwrap();
+        gate.set_open(false);
+        let (before, store) = (gate.arrived(), served.open());
+        let under_way = tokio::spawn(async move {
+            let mut put = store.put(&name("id/1"), Some(2 * UNIT as u64)).await?;
+            put.keep().await
+        });
+        gate.arrival(before).await;
+        under_way.abort();
+        assert!(under_way.await.unwrap_err().is_cancelled());
+        // The server has told a client that is gone that it is at work.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        gate.set_open(true);
+        drop(kept_file(&served).await);
+        let store = served.open();
+        put(&store, "id/2", UNIT).await.unwrap();
+        assert!(is_full(&put(&store, "id/3", 1).await), "{scheme}: room for nothing");
     }
 }
 

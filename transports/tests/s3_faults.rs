@@ -12,7 +12,7 @@ use bytes::Bytes;
 use faults::{Act, PATIENCE, Rig, SECRET, cut, endless, full, refusal, say};
 use futures_util::{FutureExt, TryStreamExt};
 use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, LOCATION};
-use tanner_transports::{ObjectName, Put, Result, S3, Transport, TransportError};
+use tanner_transports::{Kept, ObjectName, Put, Result, S3, Transport, TransportError};
 
 fn name() -> ObjectName {
     ObjectName::new("id/7").expect("a valid name")
@@ -319,6 +319,97 @@ async fn parts_of_a_put_that_was_given_up_do_not_stay() {
     // An upload that had not yet begun when the put was dropped may begin, and ends.
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_nothing_is_left(&rig).await;
+}
+
+async fn resumed(rig: &Rig, kept: &Kept) -> Result<()> {
+    let mut put = rig.store().resume(&name(), Some(LARGE as u64), kept).await?;
+    put.write(bytes(LARGE).slice(kept.bytes as usize..)).await?;
+    put.commit().await
+}
+
+#[tokio::test]
+async fn parts_that_were_kept_stay_until_they_are_an_object_or_given_up() {
+    let late = |kind: &str, count| match (kind, count) {
+        ("POST complete", 0..3) => Act::Say(refusal(500, "InternalError")),
+        _ => Act::Pass,
+    };
+    let rig = Rig::new(late).await;
+    let mut put = begin(&rig.store(), LARGE).await.unwrap();
+    let kept = put.keep().await.unwrap().unwrap();
+    assert_fails!(put.commit().await, Unreachable);
+    let sent = rig.count("PUT part 1");
+    resumed(&rig, &kept).await.unwrap();
+    assert_whole(&rig, LARGE).await;
+    assert_eq!(rig.count("PUT part 1"), sent, "what was kept is not sent again");
+    assert_eq!(rig.count("DELETE upload"), 0);
+
+    let rig = Rig::new(|_, _| Act::Pass).await;
+    let mut put = begin(&rig.store(), LARGE).await.unwrap();
+    let kept = put.keep().await.unwrap().unwrap();
+    drop(put);
+    let put = rig.store().resume(&name(), Some(LARGE as u64), &kept).await.unwrap();
+    put.abandon().await.unwrap();
+    assert_nothing_is_left(&rig).await;
+}
+
+/// A page of parts, all of them of the size that is kept.
+fn page(parts: &[u64], next: Option<u64>) -> Act {
+    let parts = parts.iter().map(|number| {
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>&quot;{number}&quot;</ETag><Size>8388608</Size></Part>")
+    });
+    let next = next.map_or_else(String::new, |next| {
+        format!("<IsTruncated>true</IsTruncated><NextPartNumberMarker>{next}</NextPartNumberMarker>")
+    });
+    let parts: String = parts.collect();
+    Act::Say(say(200, format!("<?xml version=\"1.0\"?><ListPartsResult>{parts}{next}</ListPartsResult>")))
+}
+
+#[tokio::test]
+async fn parts_are_counted_over_all_pages_and_up_to_the_first_that_is_missing() {
+    const TWO: usize = 2 << 23;
+    type Pages = fn(usize) -> Act;
+    let cases: [(Pages, &str); 6] = [
+        (|page_number| if page_number == 0 { page(&[1], Some(1)) } else { page(&[2], None) }, "Ok"),
+        (|_| page(&[2, 1, 3], None), "Ok"),
+        (|_| page(&[1, 3], None), "Missing"),
+        (|_| page(&[], None), "Missing"),
+        (|_| page(&[1], Some(1)), "Other"),
+        (|_| Act::Say(refusal(404, "NoSuchUpload")), "Missing"),
+    ];
+    for (number, (pages, wanted)) in cases.into_iter().enumerate() {
+        let rig =
+            Rig::new(move |kind, count| if kind == "GET upload" { pages(count) } else { Act::Pass }).await;
+        let mut put = rig.store().put(&name(), Some(LARGE as u64)).await.unwrap();
+        put.write(bytes(LARGE).slice(..TWO)).await.unwrap();
+        let kept = put.keep().await.unwrap().unwrap();
+        assert_eq!(kept.bytes, TWO as u64);
+        drop(put);
+        let result = resumed(&rig, &kept).await;
+        let word = result.as_ref().map_or_else(|error| format!("{error:?}"), |()| "Ok".to_owned());
+        assert!(word.starts_with(wanted), "{number}: {word}");
+        if result.is_ok() {
+            assert_whole(&rig, LARGE).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_nothing_of_parts_is_not_gone_on_with() {
+    for (act, wanted) in [
+        ((|| Act::Hang) as fn() -> Act, "Slow"),
+        (|| Act::Say(refusal(403, "AccessDenied")), "Refused"),
+        (|| Act::Say(refusal(503, "SlowDown")), "Slow"),
+        (|| Act::Say(say(200, "<html>welcome</html>")), "Other"),
+        (|| Act::Say(say(200, "<ListPartsResult><Part></ListPartsResult>")), "Other"),
+    ] {
+        let rig = Rig::new(move |kind, _| if kind == "GET upload" { act() } else { Act::Pass }).await;
+        let mut put = begin(&rig.store(), LARGE).await.unwrap();
+        let kept = put.keep().await.unwrap().unwrap();
+        drop(put);
+        let error = within(resumed(&rig, &kept)).await.unwrap_err();
+        assert!(format!("{error:?}").starts_with(wanted), "{wanted}: {error:?}");
+        assert!(!rig.files().is_empty(), "it is kept all the same");
+    }
 }
 
 #[tokio::test]

@@ -44,8 +44,8 @@ impl Transport for Tape {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // What the disk proves is not what was put.
-        Capabilities { prove: false, ..self.disk.capabilities() }
+        // What the disk proves is not what was put, and nobody passes on here what it keeps.
+        Capabilities { prove: false, keep: false, ..self.disk.capabilities() }
     }
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {

@@ -15,7 +15,7 @@ use super::{Place, assert_absent, assert_whole, name, pattern, read, store, stor
 use crate::{ObjectName, Put, Transport, TransportError};
 
 /// Polls a future so often, each time when it asked for it, and drops it. Its result, if it ended before.
-async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
+pub(super) async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = times;
     poll_fn(|context| {
@@ -33,7 +33,7 @@ async fn polled<F: Future>(future: F, times: usize) -> Option<F::Output> {
 }
 
 /// How often a call is polled at the most: one that waits more often was given up often enough.
-const POLLS_MAX: usize = 40;
+pub(super) const POLLS_MAX: usize = 40;
 
 pub(super) async fn a_put_cancelled_at_any_await_leaves_nothing(place: &Place) {
     let (transport, bytes) = (place(), pattern(0, 200_000));

@@ -27,6 +27,7 @@
 
 mod cancels;
 mod gets;
+mod keeps;
 mod many;
 mod names;
 mod puts;
@@ -41,7 +42,7 @@ use futures_util::TryStreamExt;
 use futures_util::future::BoxFuture;
 
 #[allow(clippy::wildcard_imports, reason = "the list of trials names each of them")]
-use self::{cancels::*, gets::*, many::*, names::*, puts::*};
+use self::{cancels::*, gets::*, keeps::*, many::*, names::*, puts::*};
 use crate::{ObjectName, Result, Transport, TransportError};
 
 /// Opens one place, which was empty when the trial began. Each call opens it anew: nothing but the place itself
@@ -131,6 +132,20 @@ macro_rules! __each_trial {
             concurrent_puts_do_not_mix_their_bytes
             committed_objects_survive_reopening
             puts_of_two_openings_do_not_disturb_each_other
+            what_is_kept_is_no_object
+            a_kept_put_is_gone_on_with_by_another_opening
+            bytes_behind_what_was_kept_are_written_again
+            a_put_is_kept_as_often_as_one_likes
+            a_put_is_kept_before_its_first_byte
+            a_kept_put_goes_on_as_any_other
+            what_is_abandoned_is_kept_no_more
+            of_two_that_go_on_with_one_put_one_wins
+            a_resumed_put_has_its_declared_length
+            an_error_leaves_what_was_kept_before
+            bytes_that_were_never_written_are_not_made_up
+            no_token_leads_to_anything_else
+            a_keep_cancelled_at_any_await_leaves_what_was_kept_before
+            many_kept_puts_are_gone_on_with_at_once
             every_part_of_an_object_can_be_read_alone
             an_empty_range_is_no_error
             a_range_past_the_end_is_never_cut_short

@@ -56,8 +56,17 @@ impl Dir {
 
     /// Opens a regular file to read; its length in bytes.
     pub(super) fn file(&self, component: &str) -> io::Result<(File, u64)> {
+        self.regular(component, OFlags::RDONLY)
+    }
+
+    /// Opens a regular file to go on writing; its length in bytes.
+    pub(super) fn reopen(&self, component: &str) -> io::Result<(File, u64)> {
+        self.regular(component, OFlags::RDWR)
+    }
+
+    fn regular(&self, component: &str, access: OFlags) -> io::Result<(File, u64)> {
         // Without `NONBLOCK` a planted FIFO would hang the open.
-        let file = self.open_at(component, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+        let file = self.open_at(component, access | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
         let meta = file.metadata()?;
         if meta.is_file() { Ok((file, meta.len())) } else { Err(not_a_file()) }

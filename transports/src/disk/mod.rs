@@ -17,6 +17,7 @@ use std::ops::Range;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,19 +29,20 @@ use self::dir::Dir;
 pub use self::io::DiskIo;
 use self::io::Io;
 use self::put::{DiskPut, Held};
-use self::stage::Stage;
+use self::stage::{KeptName, Stage};
 use self::writeback::Writeback;
 use crate::ring;
-use crate::transport::check_range;
+use crate::transport::{check_length, check_range, not_kept};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result,
-    Target, Transport, TransportError,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put,
+    Result, Target, Transport, TransportError,
 };
 
 /// A store in a directory of a local or mounted file system. Clones are the same store.
 ///
-/// The first put makes the directory, and removes what puts left there that died with their process. Files are
-/// made with 0666, directories with 0777, less the umask. A put holds three descriptors.
+/// The first put makes the directory, and removes what puts left there that died with their process: at once what they
+/// had not [kept](Put::keep), and the rest a [`KEPT_TIME`](crate::KEPT_TIME) after it was last written to. Files are made
+/// with 0666, directories with 0777, less the umask. A put holds three descriptors.
 #[derive(Clone, Debug)]
 pub struct Disk {
     inner: Arc<Inner>,
@@ -50,8 +52,8 @@ pub struct Disk {
 struct Inner {
     root: PathBuf,
     url: Arc<str>,
-    /// Whether this `Disk` has made its root and swept it.
-    ready: Mutex<bool>,
+    /// When this `Disk` has made its root and swept it.
+    ready: Mutex<Option<Instant>>,
     /// Empty until the first use has found out what there is.
     io: OnceLock<Io>,
 }
@@ -71,7 +73,7 @@ impl Disk {
             .map_err(|error| TransportError::from_io(Target::store(root.to_string_lossy()), error))?;
         let root = one_spelling(&absolute);
         let url = url::from_path(&root).into();
-        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false), io: OnceLock::new() }) })
+        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(None), io: OnceLock::new() }) })
     }
 
     /// The store of a `file:` URL.
@@ -101,7 +103,7 @@ impl Disk {
             DiskIo::Positioned => Io::Positioned.into(),
         };
         let (root, url) = (self.inner.root.clone(), self.inner.url.clone());
-        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(false), io }) })
+        Ok(Self { inner: Arc::new(Inner { root, url, ready: Mutex::new(None), io }) })
     }
 
     /// The same store, with a driver of the test's own.
@@ -138,6 +140,7 @@ impl Transport for Disk {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: true,
             prove: true,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,
@@ -157,9 +160,33 @@ impl Transport for Disk {
             }
             let stage = Stage::new(root, length.unwrap_or(0));
             let stage = stage.map_err(|error| TransportError::from_io(at.clone(), error))?;
-            let (io, stage) = (inner.io().clone(), Some(Held::new(stage)));
-            let writeback = Writeback::default();
-            Ok(Box::new(DiskPut { io, name, at, length, stage, writeback }) as Box<dyn Put>)
+            Ok(inner.put(name, at, length, stage))
+        })
+        .await
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let (inner, at, name) = (self.inner.clone(), self.at(name), name.clone());
+        check_length(&at, length, kept.bytes, false)?;
+        let file = KeptName::parse(&kept.token, &name);
+        let (file, bytes) = (file.ok_or_else(|| not_kept(at.clone(), NOT_A_TOKEN))?, kept.bytes);
+        blocking(&self.at(&name), move || {
+            let resumed = Stage::resume(inner.root()?, &file, bytes, length.unwrap_or(0));
+            match resumed.map_err(|error| TransportError::from_io(at.clone(), error))? {
+                Some(stage) => Ok(inner.put(name, at, length, stage)),
+                None => Err(TransportError::Busy { at }),
+            }
+        })
+        .await
+    }
+
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        let inner = self.inner.clone();
+        blocking(&Target::store(self.inner.url.clone()), move || {
+            let root = inner.root()?;
+            let kept = stage::sweep(&root).and_then(|()| stage::kept(&root));
+            let kept = kept.map_err(|error| inner.store_error(error))?;
+            Ok(kept.into_iter().map(|(name, bytes)| Kept { bytes, token: name.into() }).collect())
         })
         .await
     }
@@ -263,16 +290,21 @@ impl Inner {
         Dir::open_root(&self.root).map_err(|error| self.store_error(error))
     }
 
-    /// The root, made and swept by the first put. A root that vanishes later is `Missing`: an unmounted disk
+    /// The root, made by the first put, and swept by it and once a [`SWEEP_TIME`]. A root that vanishes later is `Missing`: an unmounted disk
     /// must not become a directory of the disk below it.
     fn writable(&self) -> Result<Dir> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*ready {
+        if ready.is_none_or(|swept| swept.elapsed() > SWEEP_TIME) {
             Dir::make_root(&self.root).map_err(|error| self.store_error(error))?;
             stage::sweep(&self.root()?).map_err(|error| self.store_error(error))?;
-            *ready = true;
+            *ready = Some(Instant::now());
         }
         self.root()
+    }
+
+    fn put(&self, name: ObjectName, at: Target, length: Option<u64>, stage: Stage) -> Box<dyn Put> {
+        let (io, writeback) = (self.io().clone(), Writeback::after(stage.written));
+        Box::new(DiskPut { io, name, at, length, stage: Some(Held::new(stage)), writeback })
     }
 
     /// An object opened to read, how to read it, and its length in bytes.
@@ -332,6 +364,9 @@ fn objects(prefix: Option<&str>, entries: Vec<(String, FileType)>) -> Vec<Object
     names.filter_map(|name| ObjectName::new(name).ok()).collect()
 }
 
+const NOT_A_TOKEN: &str = "what was kept there is not of this object";
+/// A server that runs for months sweeps, too: what a day adds is little against what is there.
+const SWEEP_TIME: Duration = Duration::from_secs(24 * 60 * 60);
 /// Where 64-byte pieces are read up to 4 KiB apart, the whole file goes through the page cache, and each call takes as
 /// long as reading some KiB: what lies in between comes anyway. The example `pieces` measures it.
 const RANGE_GAP_BYTES: u64 = 64 * 1024;

@@ -8,10 +8,10 @@ use tokio::runtime::Handle;
 
 use super::blocking;
 use super::io::Io;
-use super::stage::Stage;
+use super::stage::{KeptName, Stage};
 use super::writeback::Writeback;
 use crate::transport::{check_length, over};
-use crate::{ObjectName, Put, Result, Target, TransportError};
+use crate::{Kept, ObjectName, Put, Result, Target, TransportError};
 
 /// An object that is being staged.
 #[derive(Debug)]
@@ -41,13 +41,30 @@ impl Put for DiskPut {
         Ok(())
     }
 
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        let stage = self.take()?;
+        let durable = self.io.sync(&self.at, &stage.file).await;
+        let mut stage = self.unless_over(stage, durable).await?.release();
+        let (at, name) = (self.at.clone(), self.name.clone());
+        let keep = move || match stage.keep(&name) {
+            Ok(kept) => Ok((stage, kept)),
+            Err(error) => Err(TransportError::from_io(at, error)),
+        };
+        let (stage, KeptName(token)) = blocking(&self.at, keep).await?;
+        let kept = Kept { bytes: stage.written, token: token.into() };
+        self.stage = Some(Held::new(stage));
+        Ok(Some(kept))
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<()> {
         let stage = self.take()?;
-        let durable = match check_length(&self.at, self.length, stage.written, true) {
-            // A failed fsync is final: the kernel may have dropped the bytes and would call a second one a success.
-            Ok(()) => self.io.sync(&self.at, &stage.file).await,
-            refused => refused,
+        let checked = match check_length(&self.at, self.length, stage.written, true) {
+            Ok(()) if stage.kept => self.cut(stage).await,
+            checked => self.unless_over(stage, checked).await,
         };
+        let stage = checked?;
+        // A failed fsync is final: the kernel may have dropped the bytes and would call a second one a success.
+        let durable = self.io.sync(&self.at, &stage.file).await;
         let stage = self.unless_over(stage, durable).await?.release();
         let (at, name) = (self.at.clone(), self.name.clone());
         let publish = move || stage.publish(&name).map_err(|error| TransportError::from_io(at, error));
@@ -66,7 +83,16 @@ impl DiskPut {
         self.stage.take().ok_or_else(|| over(&self.at))
     }
 
-    /// Gives the stage back, or removes it because of an error.
+    async fn cut(&self, stage: Held) -> Result<Held> {
+        let (at, stage) = (self.at.clone(), stage.release());
+        let cut = move || match stage.cut() {
+            Ok(()) => Ok(stage),
+            Err(error) => Err(TransportError::from_io(at, error)),
+        };
+        blocking(&self.at, cut).await.map(Held::new)
+    }
+
+    /// Gives the stage back, or drops it because of an error.
     async fn unless_over(&self, stage: Held, done: Result<()>) -> Result<Held> {
         let Err(error) = done else { return Ok(stage) };
         let stage = stage.release();
@@ -79,7 +105,7 @@ impl DiskPut {
     }
 }
 
-/// A stage in the hands of a future: if that is dropped, the file is removed where it may block.
+/// A stage in the hands of a future: if that is dropped, the file is removed, or closed, where it may block.
 #[derive(Debug)]
 pub(super) struct Held(Option<Stage>);
 

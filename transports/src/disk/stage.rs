@@ -1,7 +1,8 @@
 //! The one way in which a file is published: stage, write, fsync, rename, fsync the directory.
 //!
 //! A staged file is locked by its writer. The lock dies with the writer, so a staged file that can be locked is
-//! nobody's, and is swept; no clock and no process id decides that.
+//! nobody's, and is swept; no clock and no process id decides that. A kept one waits for its next writer, under a name
+//! that says so and of which object it is, and is swept by the clock.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -13,15 +14,17 @@ use rustix::fs::{FallocateFlags, FileType, FlockOperation};
 use rustix::io::Errno;
 
 use super::dir::Dir;
-use crate::ObjectName;
+use crate::{KEPT_TIME, ObjectName};
 
-/// A file that is not an object yet. Dropping it removes it.
+/// A file that is not an object yet. Dropping it removes it, unless it is kept.
 #[derive(Debug)]
 pub(super) struct Stage {
     root: Dir,
     dir: Dir,
     /// Its name in `dir`; `None` once it is published or removed.
     name: Option<String>,
+    /// Whether it outlives its writer.
+    pub(super) kept: bool,
     pub(super) file: Arc<File>,
     /// Bytes written.
     pub(super) written: u64,
@@ -32,16 +35,57 @@ impl Stage {
     pub(super) fn new(root: Dir, reserve: u64) -> io::Result<Self> {
         let dir = root.open_or_make(STAGE_DIR)?;
         let (name, file) = create(&dir)?;
-        let stage = Self { root, dir, name: Some(name), file: Arc::new(file), written: 0 };
+        let stage = Self { root, dir, name: Some(name), kept: false, file: Arc::new(file), written: 0 };
         if reserve > 0 {
             allocate(&stage.file, reserve)?;
         }
         Ok(stage)
     }
 
+    /// Opens a kept file behind its first `kept` bytes, with room for `reserve`. `None` while somebody else has it.
+    pub(super) fn resume(root: Dir, name: &KeptName, kept: u64, reserve: u64) -> io::Result<Option<Self>> {
+        let dir = root.open(STAGE_DIR)?;
+        let (file, length) = dir.reopen(&name.0)?;
+        if !locks(&file)? {
+            return Ok(None);
+        }
+        // A sweep may have been faster, and a cut-off file is not what was kept.
+        if file.metadata()?.nlink() == 0 || length < kept {
+            return Err(ErrorKind::NotFound.into());
+        }
+        if length < reserve {
+            allocate(&file, reserve)?;
+        }
+        let (name, file) = (Some(name.0.clone()), Arc::new(file));
+        Ok(Some(Self { root, dir, name, kept: true, file, written: kept }))
+    }
+
+    /// Lets the file, whose bytes are durable by now, outlive its writer under a durable name.
+    pub(super) fn keep(&mut self, object: &ObjectName) -> io::Result<KeptName> {
+        let name = self.name.as_mut().expect("it is not published yet");
+        if !self.kept {
+            let kept = KeptName::new(object);
+            self.dir.rename_new(name, &self.dir, &kept.0)?;
+            *name = kept.0;
+        }
+        let kept = KeptName(name.clone());
+        self.dir.sync().and_then(|()| self.root.sync())?;
+        self.kept = true;
+        Ok(kept)
+    }
+
+    /// Cuts off what an earlier writer wrote behind the bytes that it kept, and what was reserved.
+    pub(super) fn cut(&self) -> io::Result<()> {
+        if self.file.metadata()?.len() > self.written { self.file.set_len(self.written) } else { Ok(()) }
+    }
+
     /// Makes the file, which is durable by now, an object, then its name durable.
     pub(super) fn publish(mut self, object: &ObjectName) -> io::Result<()> {
-        let dir = self.rename(object)?;
+        let renamed = self.rename(object);
+        if matches!(&renamed, Err(error) if error.kind() == ErrorKind::AlreadyExists) {
+            self.kept = false;
+        }
+        let dir = renamed?;
         // The directory may have been made by a racing put which has not synced it yet, so always both.
         let synced = dir.sync().and_then(|()| self.root.sync());
         if synced.is_err() {
@@ -84,17 +128,44 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // What cannot be removed now is swept later.
-        let _ = self.remove();
+        if !self.kept {
+            // What cannot be removed now is swept later.
+            let _ = self.remove();
+        }
     }
 }
 
-/// Removes the staged files of writers that died.
+/// The name of a kept file: `kept-OBJECT-RANDOM`, of which OBJECT is a hash of the object's name, so that no other
+/// object is made of it. It is the token, too.
+#[derive(Debug)]
+pub(super) struct KeptName(pub(super) String);
+
+impl KeptName {
+    fn new(object: &ObjectName) -> Self {
+        Self(format!("{}{}", Self::start(object), random()))
+    }
+
+    /// The name that a token is, if it is one of this object.
+    pub(super) fn parse(token: &[u8], object: &ObjectName) -> Option<Self> {
+        let token = std::str::from_utf8(token).ok()?;
+        let random = token.strip_prefix(&Self::start(object))?;
+        let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (random.len() == 16 && random.bytes().all(is_hex)).then(|| Self(token.to_owned()))
+    }
+
+    fn start(object: &ObjectName) -> String {
+        let hash = blake3::hash(object.as_str().as_bytes()).to_hex();
+        format!("{KEPT}{}-", &hash[..16])
+    }
+}
+
+/// Removes the staged files of writers that died, and what was kept and not written to for a [`KEPT_TIME`].
 pub(super) fn sweep(root: &Dir) -> io::Result<()> {
     let dir = root.open_or_make(STAGE_DIR)?;
     for (name, kind) in dir.entries()? {
         if kind == FileType::RegularFile
             && let Ok(file) = dir.open_to_lock(&name)
+            && (!name.starts_with(KEPT) || is_forgotten(&file))
             && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
         {
             // Another sweep may have been faster.
@@ -104,27 +175,48 @@ pub(super) fn sweep(root: &Dir) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a file was written to for the last time a [`KEPT_TIME`] ago. A clock that cannot be right forgets nothing.
+fn is_forgotten(file: &File) -> bool {
+    let written = file.metadata().and_then(|meta| meta.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|age| age > KEPT_TIME))
+}
+
+/// The kept files and their bytes, reserved ones too.
+pub(super) fn kept(root: &Dir) -> io::Result<Vec<(String, u64)>> {
+    let dir = match root.open(STAGE_DIR) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        dir => dir?,
+    };
+    let names = dir.entries()?.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(KEPT));
+    // What is gone meanwhile was swept, published or given up.
+    Ok(names.filter_map(|name| dir.length(&name).ok().map(|length| (name, length))).collect())
+}
+
 /// Creates a file with a new name and locks it.
 fn create(dir: &Dir) -> io::Result<(String, File)> {
     for _ in 0..ATTEMPTS_MAX {
-        let name = format!("{:016x}", RandomState::new().hash_one(0));
+        let name = random();
         match dir.create(&name) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
-            Ok(file) if holds(&file)? => return Ok((name, file)),
+            // A sweep that came in between removes it.
+            Ok(file) if locks(&file)? && file.metadata()?.nlink() > 0 => return Ok((name, file)),
             Ok(_) => {}
         }
     }
     Err(io::Error::new(ErrorKind::ResourceBusy, "no staged file could be kept from being swept"))
 }
 
-/// Locks a file just created. False if a sweep came in between: then it is removed or about to be.
-fn holds(file: &File) -> io::Result<bool> {
+fn random() -> String {
+    format!("{:016x}", RandomState::new().hash_one(0))
+}
+
+/// Locks a file, if nobody else has it.
+fn locks(file: &File) -> io::Result<bool> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Ok(false),
         // A file system without locks: no sweep can lock the file either.
-        Err(_) => Ok(true),
-        Ok(()) => Ok(file.metadata()?.nlink() > 0),
+        _ => Ok(true),
     }
 }
 
@@ -142,6 +234,8 @@ fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 
 /// Starts with a dot, as no name of an object does.
 const STAGE_DIR: &str = ".tanner-stage";
+/// Starts as no other staged file does.
+const KEPT: &str = "kept-";
 
 /// Each attempt loses a race against a sweep or a delete; losing so many in a row is another fault.
 const ATTEMPTS_MAX: u32 = 16;

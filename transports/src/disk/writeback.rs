@@ -8,13 +8,18 @@ use rustix::fs::{Advice, fadvise};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 /// How much of a file the kernel was told to write already.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writeback {
     begun: u64,
     under_way: Option<JoinHandle<()>>,
 }
 
 impl Writeback {
+    /// Of a file whose first bytes are written already.
+    pub(super) fn after(begun: u64) -> Self {
+        Self { begun, under_way: None }
+    }
+
     /// The file has this many bytes now. Never waits: a disk that is behind is asked again later.
     pub(super) fn advance(&mut self, file: &Arc<File>, written: u64) {
         let is_busy = self.under_way.as_ref().is_some_and(|task| !task.is_finished());

@@ -70,6 +70,7 @@ impl Transport for Exec {
             exclusive_create: command.expects("exclusive-create"),
             ranges: command.expects("ranges"),
             list: command.expects("list"),
+            keep: false,
             prove: false,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,

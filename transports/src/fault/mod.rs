@@ -21,8 +21,8 @@ use self::put::FaultPut;
 use self::roll::{Numbers, Roll};
 use crate::wrapped::{Wrapped, url_of};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Registry, Result, Target,
-    Transport, TransportError,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, Put, Registry, Result,
+    Target, Transport, TransportError,
 };
 
 /// A transport around another, in which [`Faults`] happen. Without any it changes nothing.
@@ -109,18 +109,21 @@ impl Transport for Fault {
     }
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
-        let (core, at) = (&self.core, self.core.at(Some(name)));
-        let roll = core.enter("put", Some(name)).await?;
-        let left = core
-            .faults
-            .room_bytes
-            .map(|room| room.saturating_sub(core.counts.written_bytes.load(Ordering::Relaxed)));
-        if left.is_some_and(|left| left == 0 || length.unwrap_or(0) > left) {
-            return Err(TransportError::Full { at, source: fault() });
+        let roll = self.core.enter("put", Some(name)).await?;
+        self.core.begin_put(roll, name, length, None).await
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let roll = self.core.enter("resume", Some(name)).await?;
+        if roll.then("lie").chance(self.core.faults.lie) {
+            return Err(self.core.missing(name));
         }
-        let put = FaultPut::begin(core.clone(), roll, name, length).await?;
-        core.hold_back(&roll).await;
-        Ok(Box::new(put))
+        self.core.begin_put(roll, name, length, Some(kept)).await
+    }
+
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.core.enter("kept", None).await?;
+        self.core.inner.kept().await
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
@@ -244,6 +247,24 @@ impl Core {
         if let Some(rate) = self.faults.bytes_per_second {
             sleep(Duration::from_secs_f64(bytes as f64 / rate as f64)).await;
         }
+    }
+
+    async fn begin_put(
+        self: &Arc<Self>,
+        roll: Roll,
+        name: &ObjectName,
+        length: Option<u64>,
+        kept: Option<&Kept>,
+    ) -> Result<Box<dyn Put>> {
+        let taken = self.counts.written_bytes.load(Ordering::Relaxed);
+        let left = self.faults.room_bytes.map(|room| room.saturating_sub(taken));
+        let to_come = length.unwrap_or(0).saturating_sub(kept.map_or(0, |kept| kept.bytes));
+        if left.is_some_and(|left| left == 0 || to_come > left) {
+            return Err(TransportError::Full { at: self.at(Some(name)), source: fault() });
+        }
+        let put = FaultPut::begin(self.clone(), roll, name, length, kept).await?;
+        self.hold_back(&roll).await;
+        Ok(Box::new(put))
     }
 
     fn is_lost(&self, name: &ObjectName) -> bool {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::roll::Roll;
 use super::{Core, fault};
 use crate::transport::{check_length, over};
-use crate::{ObjectName, Put, Result, Target, TransportError};
+use crate::{Kept, ObjectName, Put, Result, Target, TransportError};
 
 pub(super) struct FaultPut {
     pub(super) core: Arc<Core>,
@@ -18,27 +18,32 @@ pub(super) struct FaultPut {
     pub(super) written: u64,
     /// Offset of the byte that is stored wrong.
     pub(super) rotten: Option<u64>,
-    /// Bytes that are stored, when these are not all.
-    pub(super) kept: Option<u64>,
+    /// Where what is stored ends, when that is not all.
+    pub(super) end: Option<u64>,
     /// `None` once the put is over.
     pub(super) inner: Option<Box<dyn Put>>,
 }
 
 impl FaultPut {
-    /// Makes the store's own put: of an unknown length where it will not get all the bytes.
+    /// Makes the store's own put: of an unknown length where it will not get all the bytes. With `kept`, from there on.
     pub(super) async fn begin(
         core: Arc<Core>,
         roll: Roll,
         name: &ObjectName,
         length: Option<u64>,
+        kept: Option<&Kept>,
     ) -> Result<Self> {
-        let kept = roll.then("short").chance(core.faults.short);
+        let end = roll.then("short").chance(core.faults.short);
         let rotten = roll.then("rot").chance(core.faults.rot);
-        let kept = kept.then(|| roll.then("kept").below(length.unwrap_or(0)));
+        let end = end.then(|| roll.then("kept").below(length.unwrap_or(0)));
         let rotten = rotten.then(|| roll.then("rotten").below(length.unwrap_or(1)));
-        let inner = core.inner.put(name, length.filter(|_| kept.is_none())).await?;
-        let at = core.at(Some(name));
-        Ok(Self { core, name: name.clone(), at, length, written: 0, rotten, kept, inner: Some(inner) })
+        let declared = length.filter(|_| end.is_none());
+        let inner = match kept {
+            None => core.inner.put(name, declared).await?,
+            Some(kept) => core.inner.resume(name, declared, kept).await?,
+        };
+        let (at, written) = (core.at(Some(name)), kept.map_or(0, |kept| kept.bytes));
+        Ok(Self { core, name: name.clone(), at, length, written, rotten, end, inner: Some(inner) })
     }
 
     /// What is stored of `bytes`, which come next.
@@ -47,7 +52,7 @@ impl FaultPut {
         if let Some(offset) = self.rotten.and_then(|offset| offset.checked_sub(begin)) {
             bytes = flipped(bytes, offset);
         }
-        let room = self.kept.map_or(u64::MAX, |kept| kept.saturating_sub(begin));
+        let room = self.end.map_or(u64::MAX, |end| end.saturating_sub(begin));
         bytes.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         bytes
     }
@@ -62,7 +67,7 @@ impl Put for FaultPut {
         self.core.take_room(&self.at, bytes.len() as u64)?;
         self.core.pace(bytes.len()).await;
         let (stored, written) = (self.stored(bytes.clone()), self.written + bytes.len() as u64);
-        if self.kept.is_some() {
+        if self.end.is_some() {
             check_length(&self.at, self.length, written, false)?;
         }
         inner.write(stored).await?;
@@ -70,6 +75,17 @@ impl Put for FaultPut {
         self.written = written;
         self.inner = Some(inner);
         Ok(())
+    }
+
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        let mut inner = self.inner.take().ok_or_else(|| over(&self.at))?;
+        let roll = self.core.begin("keep", Some(&self.name)).await?;
+        self.core.fail(&roll, &self.at)?;
+        // Of a put that is cut short no more than is there: what comes after it is written again.
+        let kept = inner.keep().await?;
+        self.core.hold_back(&roll).await;
+        self.inner = Some(inner);
+        Ok(kept)
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {
@@ -83,7 +99,7 @@ impl Put for FaultPut {
             };
         }
         let is_lie = roll.then("lie").chance(self.core.faults.lie);
-        if is_lie || self.kept.is_some() || self.core.is_lost(&self.name) {
+        if is_lie || self.end.is_some() || self.core.is_lost(&self.name) {
             check_length(&self.at, self.length, self.written, true)?;
         }
         if is_lie || self.core.is_lost(&self.name) {

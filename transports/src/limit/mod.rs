@@ -15,7 +15,7 @@ pub use self::timetable::{Timetable, TimetableError};
 use crate::transport::over;
 use crate::wrapped::Wrapped;
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put,
     Registry, Result, Target, Transport,
 };
 
@@ -52,6 +52,11 @@ impl Limit {
         let _turn = self.limiter.enter(0).await;
         call.await
     }
+
+    fn around(&self, inner: Box<dyn Put>, name: &ObjectName) -> Box<dyn Put> {
+        let at = Target::object(self.url(), name);
+        Box::new(LimitPut { inner: Some(inner), limiter: self.limiter.clone(), at })
+    }
 }
 
 #[async_trait]
@@ -66,8 +71,16 @@ impl Transport for Limit {
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
         let inner = self.call(self.inner.put(name, length)).await?;
-        let at = Target::object(self.url(), name);
-        Ok(Box::new(LimitPut { inner: Some(inner), limiter: self.limiter.clone(), at }))
+        Ok(self.around(inner, name))
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let inner = self.call(self.inner.resume(name, length, kept)).await?;
+        Ok(self.around(inner, name))
+    }
+
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.call(self.inner.kept()).await
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
@@ -160,6 +173,14 @@ impl Put for LimitPut {
         }
         self.inner = Some(inner);
         Ok(())
+    }
+
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        let mut inner = self.inner.take().ok_or_else(|| over(&self.at))?;
+        let _turn = self.limiter.enter(0).await;
+        let kept = inner.keep().await?;
+        self.inner = Some(inner);
+        Ok(kept)
     }
 
     async fn commit(mut self: Box<Self>) -> Result<()> {

@@ -148,6 +148,11 @@ impl Call {
         Ok(&mut lease.lane)
     }
 
+    /// Whether the server may be asked to keep a put.
+    pub(super) fn server_keeps(&self) -> bool {
+        self.inner.keeps()
+    }
+
     /// From here on the server may say WAIT unasked, and an error means that it reads no further.
     pub(super) fn within_put(&mut self) {
         self.within_put = true;

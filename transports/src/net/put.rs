@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::call::Call;
 use crate::transport::{check_length, over};
 use crate::wire::{Answer, Request};
-use crate::{Put, Result, Target};
+use crate::{Kept, Put, Result, Target};
 
 pub(super) struct RemotePut {
     at: Target,
@@ -17,9 +17,10 @@ pub(super) struct RemotePut {
 }
 
 impl RemotePut {
-    pub(super) fn new(mut call: Call, length: Option<u64>) -> Self {
+    /// A put that the server has taken, of which `written` bytes are there.
+    pub(super) fn new(mut call: Call, length: Option<u64>, written: u64) -> Self {
         call.within_put();
-        Self { at: call.at.clone(), length, written: 0, call: Some(call) }
+        Self { at: call.at.clone(), length, written, call: Some(call) }
     }
 }
 
@@ -36,6 +37,13 @@ impl Put for RemotePut {
         Ok(())
     }
 
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        let mut call = self.call.take().ok_or_else(|| over(&self.at))?;
+        let kept = if call.server_keeps() { keep(&mut call, self.written).await? } else { None };
+        self.call = Some(call);
+        Ok(kept)
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<()> {
         let call = self.call.take().ok_or_else(|| over(&self.at))?;
         check_length(&self.at, self.length, self.written, true)?;
@@ -47,6 +55,18 @@ impl Put for RemotePut {
             Some(call) => end(call, &Request::Abandon).await,
             None => Ok(()),
         }
+    }
+}
+
+/// Asks the server to keep what was sent.
+async fn keep(call: &mut Call, written: u64) -> Result<Option<Kept>> {
+    call.send(&Request::Keep).await?;
+    match call.answer().await? {
+        Answer::Kept(Some(kept)) if kept.bytes > written => {
+            Err(call.broken("that it keeps more than it was sent"))
+        }
+        Answer::Kept(kept) => Ok(kept),
+        answer => Err(call.out_of_place(&answer, "KEPT")),
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -23,10 +24,11 @@ use super::tcp::TcpLanes;
 use super::tls::{Shown, client_config};
 use super::url::Address;
 use super::{Identity, Pin, read};
+use crate::transport::{check_length, not_kept};
 use crate::wire::{Answer, Request, VERSION, WireError};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
-    Transport, TransportError,
+    ByteStream, Capabilities, Hash, KEPT_TOKEN_BYTES_MAX, Kept, NameStream, Nonce, ObjectMeta, ObjectName,
+    Put, Result, Target, Transport, TransportError,
 };
 
 /// The objects that a block server keeps for this node. Connects when it is first used; clones share their lanes.
@@ -53,7 +55,8 @@ impl Remote {
             Lanes::Tcp(TcpLanes::new(address.clone(), config, patience))
         };
         let (url, own) = (address.to_string().into(), identity.pin());
-        Ok(Self { inner: Arc::new(Inner { url, wanted: address.pin, own, shown, patience, lanes }) })
+        let keeps = AtomicBool::new(false);
+        Ok(Self { inner: Arc::new(Inner { url, wanted: address.pin, own, shown, patience, lanes, keeps }) })
     }
 
     /// Reaches the server and greets it, to see that it knows this node.
@@ -97,6 +100,8 @@ pub(super) struct Inner {
     shown: Shown,
     pub(super) patience: Patience,
     lanes: Lanes,
+    /// Whether the server that was greeted last keeps puts.
+    keeps: AtomicBool,
 }
 
 enum Lanes {
@@ -136,6 +141,7 @@ impl Inner {
         let (kind, payload) = lane.reader.frame().await?.ok_or_else(broke_off)?;
         match Answer::decode(kind, payload).map_err(violation)? {
             Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete && welcome.durable => {
+                self.keeps.store(welcome.keep, Ordering::Relaxed);
                 Ok(())
             }
             Answer::Welcome(_) => {
@@ -146,6 +152,10 @@ impl Inner {
             }
             answer => Err(violation(WireError::OutOfPlace { kind: answer.kind(), wanted: "WELCOME" })),
         }
+    }
+
+    pub(super) fn keeps(&self) -> bool {
+        self.keeps.load(Ordering::Relaxed)
     }
 
     /// Why one side does not want to talk to the other, if that is what an error means.
@@ -218,6 +228,7 @@ impl Transport for Remote {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: true,
             prove: true,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: None,
@@ -227,7 +238,25 @@ impl Transport for Remote {
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
         let request = Request::Put { name: name.clone(), length };
         let call = Call::begin_ok(&self.inner, self.object(name), &request).await?;
-        Ok(Box::new(RemotePut::new(call, length)))
+        Ok(Box::new(RemotePut::new(call, length, 0)))
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let at = self.object(name);
+        check_length(&at, length, kept.bytes, false)?;
+        if kept.token.len() > KEPT_TOKEN_BYTES_MAX {
+            return Err(not_kept(at, "no server gave out a token so long"));
+        }
+        // Who was not greeted yet may keep, or be too old for it.
+        if !self.inner.keeps() {
+            self.greet().await?;
+        }
+        if !self.inner.keeps() {
+            return Err(not_kept(at, "the server keeps no part of an object"));
+        }
+        let request = Request::Resume { name: name.clone(), length, kept: kept.clone() };
+        let call = Call::begin_ok(&self.inner, at, &request).await?;
+        Ok(Box::new(RemotePut::new(call, length, kept.bytes)))
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {

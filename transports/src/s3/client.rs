@@ -75,7 +75,11 @@ impl Default for Patience {
 }
 
 /// Makes a client; nothing is sent yet.
-pub(super) fn connect(address: &Address, keys: &S3Keys, patience: Patience) -> Result<AmazonS3> {
+pub(super) fn connect(
+    address: &Address,
+    keys: &S3Keys,
+    patience: Patience,
+) -> Result<(AmazonS3, HttpClient)> {
     let retry = RetryConfig {
         max_retries: patience.tries.saturating_sub(1),
         retry_timeout: patience.total,
@@ -106,7 +110,10 @@ pub(super) fn connect(address: &Address, keys: &S3Keys, patience: Patience) -> R
         };
         builder = builder.with_endpoint(endpoint);
     }
-    builder.build().map_err(|error| super::error::convert(Target::store(address.url()), &error))
+    let options = ClientOptions::new().with_allow_http(address.is_http());
+    let http = Connector { patience }.connect(&options);
+    let failed = |error| super::error::convert(Target::store(address.url()), &error);
+    Ok((builder.build().map_err(failed)?, http.map_err(failed)?))
 }
 
 /// Takes keys and region from the environment, and nothing that would change what is sent where.

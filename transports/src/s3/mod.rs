@@ -6,8 +6,10 @@
 
 mod client;
 mod error;
+mod parts;
 mod put;
 mod read;
+mod upload;
 mod url;
 
 use std::io;
@@ -19,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3;
+use object_store::client::HttpClient;
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore};
 use object_store::path::Path;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt};
@@ -30,16 +33,16 @@ use self::put::S3Put;
 use self::url::Address;
 use crate::transport::{check_range, whole};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Target,
     Transport, TransportError,
 };
 
 /// A store in a bucket, or below a prefix of one: the object `NAME` is the key `PREFIX/NAME`. Clones are the same
 /// store.
 ///
-/// The bucket has to be there. A put takes up to three parts of memory, of 8 MiB each. One
-/// that ends with its process leaves parts that nobody sees and somebody pays for: tell the bucket to drop uploads
-/// that are a week old.
+/// The bucket has to be there. A put takes up to three parts of memory, of 8 MiB each, and keeps whole parts. One
+/// that ends with its process leaves parts that nobody sees and somebody pays for, kept or not: tell the bucket to drop
+/// uploads that are a week old. Two programs that go on with one put do not notice each other before one commits.
 #[derive(Clone, Debug)]
 pub struct S3 {
     inner: Arc<Inner>,
@@ -48,6 +51,8 @@ pub struct S3 {
 #[derive(Debug)]
 struct Inner {
     store: AmazonS3,
+    /// The connections of `store`, for what it has no call for.
+    http: HttpClient,
     url: Arc<str>,
     /// Empty, or it ends with a slash.
     prefix: String,
@@ -70,9 +75,9 @@ impl S3 {
     /// As [`from_url`](Self::from_url).
     pub fn open(url: &str, keys: &S3Keys, patience: Patience) -> Result<Self> {
         let address = Address::parse(url)?;
-        let store = client::connect(&address, keys, patience)?;
+        let (store, http) = client::connect(&address, keys, patience)?;
         let (url, seen) = (address.url().into(), AtomicBool::new(false));
-        Ok(Self { inner: Arc::new(Inner { store, url, prefix: address.prefix, seen }) })
+        Ok(Self { inner: Arc::new(Inner { store, http, url, prefix: address.prefix, seen }) })
     }
 }
 
@@ -88,6 +93,7 @@ impl Transport for S3 {
             exclusive_create: false,
             ranges: true,
             list: true,
+            keep: true,
             prove: false,
             range_gap_bytes: RANGE_GAP_BYTES,
             object_bytes_max: Some(put::OBJECT_BYTES_MAX),
@@ -96,6 +102,10 @@ impl Transport for S3 {
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
         Ok(Box::new(S3Put::new(self.inner.clone(), name, length)?))
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        Ok(Box::new(S3Put::new(self.inner.clone(), name, length)?.resume(kept).await?))
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {

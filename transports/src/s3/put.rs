@@ -1,22 +1,18 @@
-//! The life of one put: a single request for what fits one part, an upload in parts for what does not.
+//! The life of one put: a single request for what fits one part, an upload in parts for what does not or is kept.
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStoreExt, PutPayload};
-use tokio::runtime::Handle;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
+use object_store::{ObjectStoreExt, PutPayload};
 
 use super::Inner;
-use super::client::Failure;
-use super::error::{convert, failure};
+use super::error::convert;
+use super::upload::Upload;
 use crate::transport::{check_length, over};
-use crate::{ObjectName, Put, Result, Target, TransportError};
+use crate::{Kept, ObjectName, Put, Result, Target, TransportError};
 
 /// An object on its way into a bucket.
 pub(super) struct S3Put {
@@ -28,11 +24,11 @@ pub(super) struct S3Put {
 
 /// Where the object goes.
 #[derive(Clone)]
-struct To {
-    inner: Arc<Inner>,
-    name: ObjectName,
-    at: Target,
-    key: Path,
+pub(super) struct To {
+    pub(super) inner: Arc<Inner>,
+    pub(super) name: ObjectName,
+    pub(super) at: Target,
+    pub(super) key: Path,
     part_bytes: usize,
 }
 
@@ -56,6 +52,14 @@ impl S3Put {
         let to = To { inner, name: name.clone(), at, key, part_bytes };
         Ok(Self { to, length, sent: Some(Sent::default()) })
     }
+
+    /// Goes on with an upload.
+    pub(super) async fn resume(mut self, kept: &Kept) -> Result<Self> {
+        check_length(&self.to.at, self.length, kept.bytes, false)?;
+        let upload = Some(Upload::resume(&self.to, kept).await?);
+        self.sent = Some(Sent { written: kept.bytes, part: Vec::new(), upload });
+        Ok(self)
+    }
 }
 
 #[async_trait]
@@ -66,6 +70,17 @@ impl Put for S3Put {
             Ok(()) => {
                 self.sent = Some(sent);
                 Ok(())
+            }
+            Err(error) => sent.abort_after(&self.to, error).await,
+        }
+    }
+
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        let mut sent = self.sent.take().ok_or_else(|| over(&self.to.at))?;
+        match sent.keep(&self.to).await {
+            Ok(kept) => {
+                self.sent = Some(sent);
+                Ok(kept)
             }
             Err(error) => sent.abort_after(&self.to, error).await,
         }
@@ -110,6 +125,11 @@ impl Sent {
     }
 
     async fn send_part(&mut self, to: &To) -> Result<()> {
+        let part = std::mem::take(&mut self.part);
+        self.begun(to).await?.send(to, part).await
+    }
+
+    async fn begun(&mut self, to: &To) -> Result<&mut Upload> {
         if self.upload.is_none() {
             let to = to.clone();
             let at = to.at.clone();
@@ -117,8 +137,17 @@ impl Sent {
             let begun = run(&at, async move { Upload::begin(&to).await }).await?;
             self.upload = Some(begun?);
         }
-        let upload = self.upload.as_mut().expect("it has just begun");
-        upload.send(to, std::mem::take(&mut self.part)).await
+        Ok(self.upload.as_mut().expect("it has just begun"))
+    }
+
+    /// Whole parts are kept. What is left of the last one is sent when it is whole, too.
+    async fn keep(&mut self, to: &To) -> Result<Option<Kept>> {
+        if self.part.len() == to.part_bytes {
+            self.send_part(to).await?;
+        }
+        let bytes = self.written - self.part.len() as u64;
+        let token = self.begun(to).await?.keep(to).await?;
+        Ok(token.map(|token| Kept { bytes, token }))
     }
 
     async fn publish(mut self, to: To) -> Result<()> {
@@ -152,9 +181,13 @@ impl Sent {
         self.upload.as_mut().expect("parts were sent").complete(to).await
     }
 
-    /// Leaves nothing if it can. The first error is the one to report.
-    async fn abort_after(self, to: &To, error: TransportError) -> Result<()> {
-        let _ = self.abort(to).await;
+    /// Leaves what was kept and may still become an object, and else nothing if it can. The first error is the one to
+    /// report.
+    async fn abort_after<T>(self, to: &To, error: TransportError) -> Result<T> {
+        let is_kept = self.upload.as_ref().is_some_and(Upload::is_kept);
+        if !is_kept || matches!(error, TransportError::Exists { .. }) {
+            let _ = self.abort(to).await;
+        }
         Err(error)
     }
 
@@ -188,81 +221,6 @@ impl To {
     }
 }
 
-/// An upload in parts that has begun. Dropping it aborts it.
-struct Upload {
-    /// `None` once it is over.
-    upload: Option<Box<dyn MultipartUpload>>,
-    parts: JoinSet<object_store::Result<()>>,
-    count: u64,
-}
-
-impl Upload {
-    async fn begin(to: &To) -> Result<Self> {
-        let upload = to.inner.store.put_multipart(&to.key).await;
-        let upload = upload.map_err(|error| convert(to.at.clone(), &error))?;
-        Ok(Self { upload: Some(upload), parts: JoinSet::new(), count: 0 })
-    }
-
-    async fn send(&mut self, to: &To, part: Vec<u8>) -> Result<()> {
-        if self.count == PARTS_MAX {
-            return Err(too_large(to.at.clone()));
-        }
-        while self.parts.len() >= PARTS_AT_A_TIME {
-            self.one_arrives(to).await?;
-        }
-        self.count += 1;
-        let upload = self.upload.as_mut().expect("nothing is sent after the end");
-        self.parts.spawn(upload.put_part(part.into()));
-        Ok(())
-    }
-
-    async fn one_arrives(&mut self, to: &To) -> Result<()> {
-        match self.parts.join_next().await {
-            None | Some(Ok(Ok(()))) => Ok(()),
-            Some(Ok(Err(error))) => Err(convert(to.at.clone(), &error)),
-            Some(Err(stopped)) => Err(TransportError::Other { at: to.at.clone(), source: stopped.into() }),
-        }
-    }
-
-    async fn complete(&mut self, to: &To) -> Result<()> {
-        while !self.parts.is_empty() {
-            self.one_arrives(to).await?;
-        }
-        let upload = self.upload.as_mut().expect("an upload ends once");
-        upload.complete().await.map_err(|error| convert(to.at.clone(), &error))?;
-        self.upload = None;
-        Ok(())
-    }
-
-    async fn abort(mut self) -> object_store::Result<()> {
-        let Some(upload) = self.upload.take() else { return Ok(()) };
-        abort(upload, std::mem::take(&mut self.parts)).await
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        // A runtime that is shutting down leaves the upload to the bucket's own rule.
-        if let (Some(upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) {
-            runtime.spawn(abort(upload, std::mem::take(&mut self.parts)));
-        }
-    }
-}
-
-async fn abort(
-    mut upload: Box<dyn MultipartUpload>,
-    mut parts: JoinSet<object_store::Result<()>>,
-) -> object_store::Result<()> {
-    // A part that arrives after the abort would stay, also one whose request was cut off: the server may have all of it
-    // by then.
-    let _ = timeout(PARTS_END_TIME, async { while parts.join_next().await.is_some() {} }).await;
-    parts.shutdown().await;
-    match upload.abort().await {
-        Err(error) if matches!(failure(&error), Some(Failure::Answered { status: 404, .. })) => Ok(()),
-        result => result,
-    }
-}
-
 /// Runs `work` to its end, even if the caller goes away; its result is then dropped.
 async fn run<T: Send + 'static>(at: &Target, work: impl Future<Output = T> + Send + 'static) -> Result<T> {
     match tokio::spawn(work).await.map_err(tokio::task::JoinError::try_into_panic) {
@@ -272,21 +230,17 @@ async fn run<T: Send + 'static>(at: &Target, work: impl Future<Output = T> + Sen
     }
 }
 
-fn too_large(at: Target) -> TransportError {
+pub(super) fn too_large(at: Target) -> TransportError {
     let source =
         Error::new(ErrorKind::FileTooLarge, "S3 takes 10000 parts; without a declared length of 8 MiB each");
     TransportError::Full { at, source }
 }
 
 /// Bytes of a part; more only where the object has more than [`PARTS_MAX`] of them. A put holds one that fills and
-/// [`PARTS_AT_A_TIME`] under way: 24 MiB.
+/// two under way: 24 MiB.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of one upload: the limit of S3.
-const PARTS_MAX: u64 = 10_000;
-/// Parts of one put that are under way: one more than are needed to keep the way full while one is answered.
-const PARTS_AT_A_TIME: usize = 2;
-/// How long an upload that is given up waits for the parts under way.
-const PARTS_END_TIME: Duration = Duration::from_secs(5);
+pub(super) const PARTS_MAX: u64 = 10_000;
 /// Bytes of the largest part: a put of the largest object takes 192 MiB.
 const PART_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of the largest object: 625 GiB.

@@ -1,11 +1,15 @@
 //! Where clients' objects are, and how much room they have.
 
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::{ObjectName, Put, Result, Target, Transport, TransportError};
 
@@ -16,7 +20,7 @@ pub struct Area {
     quota_bytes: Option<u64>,
     /// What was there already.
     count: AsyncMutex<Count>,
-    used_bytes: Mutex<u64>,
+    used: Mutex<Used>,
     /// Held while an object is looked at and deleted, so that it is subtracted once.
     deleting: AsyncMutex<()>,
 }
@@ -26,16 +30,28 @@ pub struct Area {
 #[derive(Debug)]
 enum Count {
     Wanted,
-    UnderWay(JoinHandle<Result<u64>>),
+    UnderWay(JoinHandle<Result<Used>>),
     Known,
+}
+
+/// What is in use.
+#[derive(Debug, Default)]
+struct Used {
+    /// All of it.
+    bytes: u64,
+    /// Of this, what is kept and nobody writes, by its token: about 200 bytes of memory for each [`COST_BYTES`] of quota.
+    kept: HashMap<Bytes, u64>,
+    /// When the store was last asked what of this it has swept.
+    asked: Option<Instant>,
 }
 
 impl Area {
     /// All that `store` keeps counts, with up to `quota_bytes` of objects. Each takes its bytes, rounded up to the next
-    /// 4 KiB, and 4 KiB when it is empty: as on a disk, where many small ones fill what a quota is to protect, too.
+    /// 4 KiB, and 4 KiB when it is empty: as on a disk, where many small ones fill what a quota is to protect, too. What is
+    /// kept of a put counts as it did when it was on its way.
     pub fn new(store: Arc<dyn Transport>, quota_bytes: Option<u64>) -> Self {
-        let (count, used_bytes) = (AsyncMutex::new(Count::Wanted), Mutex::new(0));
-        Self { store, quota_bytes, count, used_bytes, deleting: AsyncMutex::new(()) }
+        let (count, used) = (AsyncMutex::new(Count::Wanted), Mutex::default());
+        Self { store, quota_bytes, count, used, deleting: AsyncMutex::new(()) }
     }
 
     pub(super) fn at(&self, name: &ObjectName) -> Target {
@@ -45,9 +61,15 @@ impl Area {
     /// Sets room aside for an object that is about to come.
     pub(super) async fn reserve(self: &Arc<Self>, at: &Target, object_bytes: u64) -> Result<Reservation> {
         self.counted().await?;
-        let mut reservation = Reservation { area: self.clone(), bytes: 0 };
-        reservation.hold(at, object_bytes)?;
+        let mut reservation = Reservation { area: self.clone(), bytes: 0, kept: None };
+        reservation.hold(at, object_bytes).await?;
         Ok(reservation)
+    }
+
+    /// Hands the room of what is kept to who goes on with it.
+    pub(super) fn resume(self: &Arc<Self>, token: Bytes) -> Reservation {
+        let bytes = self.used().kept.remove(&token).unwrap_or(0);
+        Reservation { area: self.clone(), bytes, kept: Some(token) }
     }
 
     /// Deletes an object and frees its room. Leaves the room in use if it is dropped half-way.
@@ -64,13 +86,13 @@ impl Area {
     }
 
     /// Waits until it is known what was there already, if that matters.
-    async fn counted(&self) -> Result<()> {
+    pub(super) async fn counted(&self) -> Result<()> {
         if self.quota_bytes.is_none() {
             return Ok(());
         }
         let mut count = self.count.lock().await;
         if matches!(*count, Count::Wanted) {
-            *count = Count::UnderWay(tokio::spawn(count_bytes(self.store.clone())));
+            *count = Count::UnderWay(tokio::spawn(count_used(self.store.clone())));
         }
         let Count::UnderWay(task) = &mut *count else { return Ok(()) };
         let counted = task.await;
@@ -82,30 +104,50 @@ impl Area {
         Ok(())
     }
 
-    fn release(&self, bytes: u64) {
+    /// Frees the room of what was kept and is there no more: the store sweeps without a word. Whoever has no room left
+    /// asks in vain as often as he likes, so the store is not asked each time. Whether anything was freed.
+    async fn forget_swept(&self) -> bool {
+        {
+            let mut used = self.used();
+            if used.kept.is_empty() || used.asked.is_some_and(|asked| asked.elapsed() < ASK_TIME) {
+                return false;
+            }
+            used.asked = Some(Instant::now());
+        }
+        let Ok(kept) = self.store.kept().await else { return false };
+        let there: HashSet<_> = kept.into_iter().map(|kept| kept.token).collect();
         let mut used = self.used();
-        *used = used.saturating_sub(bytes);
+        let gone: u64 = used.kept.extract_if(|token, _| !there.contains(token)).map(|(_, bytes)| bytes).sum();
+        used.bytes = used.bytes.saturating_sub(gone);
+        gone > 0
     }
 
-    fn used(&self) -> MutexGuard<'_, u64> {
-        self.used_bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn release(&self, bytes: u64) {
+        let mut used = self.used();
+        used.bytes = used.bytes.saturating_sub(bytes);
+    }
+
+    fn used(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn count_bytes(store: Arc<dyn Transport>) -> Result<u64> {
-    let mut used = 0_u64;
+async fn count_used(store: Arc<dyn Transport>) -> Result<Used> {
+    let mut used = Used::default();
     let mut names = match store.list("").await {
         Ok(names) => names,
-        Err(TransportError::Missing { .. }) => return Ok(0),
+        Err(TransportError::Missing { .. }) => return Ok(used),
         Err(error) => return Err(error),
     };
     while let Some(name) = names.try_next().await? {
         match store.stat(&name).await {
-            Ok(meta) => used = used.saturating_add(cost(meta.length)),
+            Ok(meta) => used.bytes = used.bytes.saturating_add(cost(meta.length)),
             Err(TransportError::Missing { .. }) => {}
             Err(error) => return Err(error),
         }
     }
+    used.kept = store.kept().await?.into_iter().map(|kept| (kept.token, cost(kept.bytes))).collect();
+    used.bytes = used.kept.values().fold(used.bytes, |sum, bytes| sum.saturating_add(*bytes));
     Ok(used)
 }
 
@@ -114,31 +156,54 @@ fn cost(object_bytes: u64) -> u64 {
     object_bytes.max(1).checked_next_multiple_of(COST_BYTES).unwrap_or(u64::MAX)
 }
 
-/// Room for an object. Dropping it gives the room back.
+/// Room for an object. Dropping it gives the room back, unless something was kept of the object.
 #[derive(Debug)]
 pub(super) struct Reservation {
     area: Arc<Area>,
     bytes: u64,
+    /// The token of what is kept.
+    kept: Option<Bytes>,
 }
 
 impl Reservation {
     /// Makes room for as much of the object as is known to come.
-    pub(super) fn hold(&mut self, at: &Target, object_bytes: u64) -> Result<()> {
+    pub(super) async fn hold(&mut self, at: &Target, object_bytes: u64) -> Result<()> {
+        match self.try_hold(at, object_bytes) {
+            Err(_) if self.area.forget_swept().await => self.try_hold(at, object_bytes),
+            held => held,
+        }
+    }
+
+    fn try_hold(&mut self, at: &Target, object_bytes: u64) -> Result<()> {
         let Some(quota) = self.area.quota_bytes else { return Ok(()) };
         let more = cost(object_bytes).saturating_sub(self.bytes);
         let mut used = self.area.used();
-        match used.checked_add(more).filter(|sum| *sum <= quota) {
+        match used.bytes.checked_add(more).filter(|sum| *sum <= quota) {
             Some(sum) => {
-                *used = sum;
+                used.bytes = sum;
                 self.bytes += more;
                 Ok(())
             }
             None => {
-                let words = format!("the quota of {quota} bytes leaves {}", quota.saturating_sub(*used));
+                let words = format!("the quota of {quota} bytes leaves {}", quota.saturating_sub(used.bytes));
                 let source = io::Error::new(io::ErrorKind::QuotaExceeded, words);
                 Err(TransportError::Full { at: at.clone(), source })
             }
         }
+    }
+
+    /// From here on the object keeps its room when nobody writes it.
+    pub(super) fn keep(&mut self, token: Bytes) {
+        self.kept = Some(token);
+    }
+
+    pub(super) fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// What was kept is gone.
+    pub(super) fn forget_kept(&mut self) {
+        self.kept = None;
     }
 
     /// Publishes the object, which then has its room for good.
@@ -153,6 +218,9 @@ impl Reservation {
         if is_there {
             self.bytes = 0;
         }
+        if is_there || matches!(committed, Err(TransportError::Exists { .. })) {
+            self.kept = None;
+        }
         committed
     }
 
@@ -163,9 +231,14 @@ impl Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.area.release(self.bytes);
+        match self.kept.take() {
+            Some(token) if self.bytes > 0 => _ = self.area.used().kept.insert(token, self.bytes),
+            _ => self.area.release(self.bytes),
+        }
     }
 }
 
 /// What room is counted in.
 const COST_BYTES: u64 = 4096;
+/// How often a store is asked what it has swept, at most.
+const ASK_TIME: Duration = Duration::from_secs(60);

@@ -86,10 +86,11 @@ impl Service {
                 return Ok(Next::Request);
             }
             _ if !greeted => return self.refuse_frame("a request before HELLO").await,
-            Request::Hello { .. } | Request::Commit | Request::Abandon | Request::Data(_) => {
+            Request::Hello { .. } | Request::Commit | Request::Abandon | Request::Keep | Request::Data(_) => {
                 return self.refuse_frame("a request out of place").await;
             }
             Request::Put { name, length } => return self.put(name, length).await,
+            Request::Resume { name, length, kept } => return self.resume(name, length, kept).await,
             Request::Get { name, range } => self.get(&name, range).await?,
             Request::Gets { name, ranges } => self.gets(&name, &ranges).await?,
             Request::Prove { name, range, nonce } => self.prove(&name, range, &nonce).await?,
@@ -109,6 +110,7 @@ impl Service {
             append_only: self.client.append_only,
             lanes: self.lanes,
             object_bytes_max: can.object_bytes_max,
+            keep: can.keep,
         }
     }
 

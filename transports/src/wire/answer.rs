@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::fields::{Fields, put_option, put_string};
+use super::fields::{Fields, put_kept, put_option, put_string};
 use super::{Kind, NAMES_BYTES_MAX, Refusal, WireError, frame};
-use crate::{Hash, ObjectName};
+use crate::{Hash, Kept, ObjectName};
 
 /// A frame from a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Answer {
     Wait,
     /// Why not.
     Error(Refusal),
+    /// What is kept; nothing where the store cannot.
+    Kept(Option<Kept>),
 }
 
 /// What a server can do, as [`Capabilities`](crate::Capabilities).
@@ -44,6 +46,8 @@ pub struct Welcome {
     pub lanes: u16,
     /// `object_bytes_max`.
     pub object_bytes_max: Option<u64>,
+    /// It knows [`Kind::Keep`] and [`Kind::Resume`].
+    pub keep: bool,
 }
 
 impl Answer {
@@ -59,6 +63,7 @@ impl Answer {
             Self::Names(_) => Kind::Names,
             Self::Wait => Kind::Wait,
             Self::Error(_) => Kind::Error,
+            Self::Kept(_) => Kind::Kept,
         }
     }
 
@@ -75,6 +80,10 @@ impl Answer {
             Self::Meta(length) => out.put_u64_le(*length),
             Self::Names(names) => names.iter().for_each(|name| put_string(out, name.as_str())),
             Self::Error(refusal) => refusal.encode(out),
+            Self::Kept(kept) => {
+                out.put_u8(kept.is_some().into());
+                kept.iter().for_each(|kept| put_kept(out, kept));
+            }
         });
     }
 
@@ -103,6 +112,10 @@ impl Answer {
             }
             Kind::Wait => Self::Wait,
             Kind::Error => Self::Error(Refusal::decode(&mut fields)?),
+            Kind::Kept => {
+                let some = fields.bool()?;
+                Self::Kept(if some { Some(fields.kept()?) } else { None })
+            }
             kind => return Err(WireError::OutOfPlace { kind, wanted: "an answer" }),
         };
         fields.end(answer)
@@ -130,7 +143,8 @@ impl Welcome {
         }
         out.put_u16_le(self.lanes);
         put_option(out, self.object_bytes_max);
-        out.put_bytes(0, 4);
+        out.put_u8(self.keep.into());
+        out.put_bytes(0, 3);
     }
 
     fn decode(fields: &mut Fields) -> Result<Self, WireError> {
@@ -141,9 +155,10 @@ impl Welcome {
             append_only: fields.bool()?,
             lanes: fields.u16()?,
             object_bytes_max: fields.option()?,
+            keep: fields.bool()?,
         };
-        // Kept for later versions.
-        fields.array::<4>()?;
+        // For later versions.
+        fields.array::<3>()?;
         Ok(welcome)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::{Kind, WireError};
-use crate::ObjectName;
+use crate::{Kept, ObjectName};
 
 /// A payload being read. Every reader asks for what it takes, so nothing can be read past the end.
 pub(super) struct Fields {
@@ -65,6 +65,11 @@ impl Fields {
         ObjectName::new(self.string()?).map_err(|_| self.malformed("what is not the name of an object"))
     }
 
+    /// What was kept: its token goes up to the end of the frame.
+    pub(super) fn kept(&mut self) -> Result<Kept, WireError> {
+        Ok(Kept { bytes: self.u64()?, token: self.rest.split_off(0) })
+    }
+
     /// Everything was read.
     pub(super) fn end<T>(self, value: T) -> Result<T, WireError> {
         if self.rest.is_empty() { Ok(value) } else { Err(self.malformed("more in it than it says")) }
@@ -79,6 +84,11 @@ pub(super) fn put_string(out: &mut BytesMut, text: &str) {
 pub(super) fn put_range(out: &mut BytesMut, range: &Range<u64>) {
     out.put_u64_le(range.start);
     out.put_u64_le(range.end);
+}
+
+pub(super) fn put_kept(out: &mut BytesMut, kept: &Kept) {
+    out.put_u64_le(kept.bytes);
+    out.put_slice(&kept.token);
 }
 
 /// An optional number: a flag, then the number or 0.

@@ -112,6 +112,10 @@ kinds! {
     List = 0x0a, NAME;
     /// An object is to be deleted.
     Delete = 0x0b, NAME;
+    /// What was written of the object is to outlive the client.
+    Keep = 0x0c, 0;
+    /// What was kept is to be gone on with.
+    Resume = 0x0d, NAME + 9 + KEPT;
     /// What the server can do.
     Welcome = 0x81, 20;
     /// Done, or go on.
@@ -128,6 +132,8 @@ kinds! {
     Wait = 0x87, 0;
     /// Why not.
     Error = 0x88, 28 + TEXT_BYTES_MAX;
+    /// What is kept, if anything.
+    Kept = 0x89, 1 + KEPT;
 }
 
 /// Bytes that are no frame of this protocol.
@@ -193,3 +199,5 @@ pub const TEXT_BYTES_MAX: usize = 512;
 /// Bytes of the longest name with its length.
 const NAME: usize = 1 + crate::NAME_BYTES_MAX;
 const _: () = assert!(crate::NAME_BYTES_MAX <= u8::MAX as usize);
+/// Bytes of the longest token, behind how much it is that was kept.
+const KEPT: usize = 8 + crate::KEPT_TOKEN_BYTES_MAX;

@@ -35,6 +35,7 @@ impl Refusal {
         match error {
             E::Missing { at } => says(MISSING, at, [0; 3], None),
             E::Exists { at } => says(EXISTS, at, [0; 3], None),
+            E::Busy { at } => says(BUSY, at, [0; 3], None),
             E::Full { at, source } => says(FULL, at, [0; 3], Some(source)),
             E::Corrupt { at, source } => says(CORRUPT, at, [0; 3], Some(source)),
             E::Truncated { at, wanted, got } => says(TRUNCATED, at, [*wanted, *got, 0], None),
@@ -75,6 +76,7 @@ impl Refusal {
             UNREACHABLE => E::Unreachable { at, source },
             REFUSED => E::Refused { at, source },
             SLOW => E::Slow { at, source },
+            BUSY => E::Busy { at },
             _ => E::Other { at, source },
         }
     }
@@ -112,7 +114,7 @@ impl Refusal {
 
     pub(super) fn decode(fields: &mut Fields) -> Result<Self, WireError> {
         let (code, object, detail) = (fields.u8()?, fields.bool()?, fields.u8()?);
-        if !(MISSING..=OTHER).contains(&code) {
+        if !(MISSING..=BUSY).contains(&code) {
             return Err(fields.malformed("an unknown code"));
         }
         let most = if code == BAD_NAME { BROKEN_RULES } else { KINDS.len() } as u8;
@@ -170,3 +172,4 @@ const UNREACHABLE: u8 = 9;
 const REFUSED: u8 = 10;
 const SLOW: u8 = 11;
 const OTHER: u8 = 12;
+const BUSY: u8 = 13;

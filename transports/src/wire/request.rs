@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::fields::{Fields, put_option, put_range, put_string};
+use super::fields::{Fields, put_kept, put_option, put_range, put_string};
 use super::{Kind, MAGIC, RANGES_MAX, WireError, frame};
-use crate::{Nonce, ObjectName};
+use crate::{Kept, Nonce, ObjectName};
 
 /// A frame from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub enum Request {
     List { prefix: String },
     /// An object is to go.
     Delete { name: ObjectName },
+    /// Makes what was written of the put outlive the client.
+    Keep,
+    /// Begins a put behind what was kept.
+    Resume { name: ObjectName, length: Option<u64>, kept: Kept },
 }
 
 impl Request {
@@ -51,6 +55,8 @@ impl Request {
             Self::Stat { .. } => Kind::Stat,
             Self::List { .. } => Kind::List,
             Self::Delete { .. } => Kind::Delete,
+            Self::Keep => Kind::Keep,
+            Self::Resume { .. } => Kind::Resume,
         }
     }
 
@@ -69,7 +75,12 @@ impl Request {
                 put_option(out, *length);
             }
             Self::Data(bytes) => out.put_slice(bytes),
-            Self::Commit | Self::Abandon => {}
+            Self::Commit | Self::Abandon | Self::Keep => {}
+            Self::Resume { name, length, kept } => {
+                put_string(out, name.as_str());
+                put_option(out, *length);
+                put_kept(out, kept);
+            }
             Self::Get { name, range } => {
                 put_string(out, name.as_str());
                 put_range(out, range);
@@ -122,6 +133,10 @@ impl Request {
             Kind::Stat => Self::Stat { name: fields.name()? },
             Kind::List => Self::List { prefix: fields.string()? },
             Kind::Delete => Self::Delete { name: fields.name()? },
+            Kind::Keep => Self::Keep,
+            Kind::Resume => {
+                Self::Resume { name: fields.name()?, length: fields.option()?, kept: fields.kept()? }
+            }
             kind => return Err(WireError::OutOfPlace { kind, wanted: "a request" }),
         };
         fields.end(request)

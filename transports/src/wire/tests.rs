@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Hash, NameError, ObjectName, Target, TransportError};
+use crate::{Hash, KEPT_TOKEN_BYTES_MAX, Kept, NameError, ObjectName, Target, TransportError};
 
 fn name(name: &str) -> ObjectName {
     ObjectName::new(name).unwrap()
@@ -37,6 +37,7 @@ fn every_error() -> Vec<TransportError> {
         E::Slow { at: at(), source: source() },
         E::Other { at: at(), source: source() },
         E::Other { at: at(), source: busy },
+        E::Busy { at: at() },
     ]);
     errors
 }
@@ -57,8 +58,16 @@ fn requests() -> Vec<Request> {
         Request::Stat { name: name.clone() },
         Request::List { prefix: String::new() },
         Request::List { prefix: "../x".into() },
-        Request::Delete { name },
+        Request::Delete { name: name.clone() },
+        Request::Keep,
+        Request::Resume { name: name.clone(), length: Some(3), kept: kept(2, b"token") },
+        Request::Resume { name: name.clone(), length: None, kept: kept(0, b"") },
+        Request::Resume { name, length: None, kept: kept(u64::MAX, &[0xff; KEPT_TOKEN_BYTES_MAX]) },
     ]
+}
+
+fn kept(bytes: u64, token: &[u8]) -> Kept {
+    Kept { bytes, token: Bytes::copy_from_slice(token) }
 }
 
 fn answers() -> Vec<Answer> {
@@ -69,11 +78,16 @@ fn answers() -> Vec<Answer> {
         append_only: false,
         lanes: 1,
         object_bytes_max: None,
+        keep: false,
     };
     let refusals = every_error().into_iter().map(|error| Answer::Error(Refusal::of(&error)));
     let others = [
         Answer::Welcome(welcome),
         Answer::Welcome(Welcome { object_bytes_max: Some(5), append_only: true, ..welcome }),
+        Answer::Welcome(Welcome { keep: true, ..welcome }),
+        Answer::Kept(None),
+        Answer::Kept(Some(kept(0, b""))),
+        Answer::Kept(Some(kept(3, &[0xff; KEPT_TOKEN_BYTES_MAX]))),
         Answer::Ok,
         Answer::Data("abc".into()),
         Answer::End,
@@ -172,6 +186,7 @@ fn the_documented_example_is_what_is_sent() {
         append_only: false,
         lanes: 1,
         object_bytes_max: None,
+        keep: true,
     };
     let asked = [
         Request::Hello { version: 1 },
@@ -180,6 +195,11 @@ fn the_documented_example_is_what_is_sent() {
         Request::Commit,
         Request::Get { name: name("id/7"), range: 1..3 },
         Request::Stat { name: name("id/8") },
+        Request::Put { name: name("id/8"), length: None },
+        Request::Data("de".into()),
+        Request::Keep,
+        Request::Resume { name: name("id/8"), length: None, kept: kept(2, b"k8") },
+        Request::Abandon,
     ];
     let missing = TransportError::Missing { at: at() };
     let answered = [
@@ -190,6 +210,10 @@ fn the_documented_example_is_what_is_sent() {
         Answer::Data("bc".into()),
         Answer::End,
         Answer::Error(Refusal::of(&missing)),
+        Answer::Ok,
+        Answer::Kept(Some(kept(2, b"k8"))),
+        Answer::Ok,
+        Answer::Ok,
     ];
     let document = |side: char| -> Vec<u8> {
         let lines = include_str!("protocol.md").lines().filter_map(|line| line.strip_prefix(side));
@@ -253,7 +277,10 @@ fn each_malformed_frame_is_named() {
     assert_eq!(request(Kind::Stat, b"\x04../7"), "a Stat frame with what is not the name of an object");
     assert_eq!(request(Kind::Ok, b""), "a Ok frame where a request was due");
     assert_eq!(answer(Kind::Stat, b"\x04id/7"), "a Stat frame where an answer was due");
+    assert_eq!(request(Kind::Resume, b"\x04id/7\0"), "a Resume frame with less in it than it says");
     assert_eq!(answer(Kind::Names, b""), "a Names frame with nothing in it");
+    assert_eq!(answer(Kind::Kept, b"\x01"), "a Kept frame with less in it than it says");
+    assert_eq!(answer(Kind::Kept, b"\0x"), "a Kept frame with more in it than it says");
     assert_eq!(answer(Kind::Error, &[99; 28]), "a Error frame with a flag that is neither 0 nor 1");
 }
 

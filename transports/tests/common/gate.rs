@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use bytes::Bytes;
 use tanner_transports::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Transport,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, Put, Result, Transport,
 };
 use tokio::sync::watch;
 
-/// Another store, in which bytes, commits, lists and deletes wait until the gate is open.
+/// Another store, in which bytes, keeps, commits, lists and deletes wait until the gate is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     inner: Arc<dyn Transport>,
@@ -61,6 +61,15 @@ impl Transport for Gate {
         Ok(Box::new(GatePut { put, gate: self.clone() }))
     }
 
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        let put = self.inner.resume(name, length, kept).await?;
+        Ok(Box::new(GatePut { put, gate: self.clone() }))
+    }
+
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        self.inner.kept().await
+    }
+
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
         self.inner.get(name, range).await
     }
@@ -98,6 +107,11 @@ impl Put for GatePut {
     async fn write(&mut self, bytes: Bytes) -> Result<()> {
         self.gate.pass().await;
         self.put.write(bytes).await
+    }
+
+    async fn keep(&mut self) -> Result<Option<Kept>> {
+        self.gate.pass().await;
+        self.put.keep().await
     }
 
     async fn commit(self: Box<Self>) -> Result<()> {

@@ -55,6 +55,7 @@ pub(crate) fn welcome() -> Answer {
         complete: true,
         append_only: false,
         lanes: 100,
+        keep: true,
         object_bytes_max: None,
     })
 }

@@ -32,6 +32,7 @@ impl Transport for Sink {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: false,
             prove: true,
             range_gap_bytes: 0,
             object_bytes_max: None,

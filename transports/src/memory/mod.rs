@@ -1,6 +1,8 @@
 //! Objects in memory: the reference of the contract, and a store for tests that can be damaged at will.
 
-use std::collections::{BTreeMap, HashMap};
+mod put;
+
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -9,29 +11,30 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use crate::transport::{check_length, check_range, over};
+use self::put::{MemoryPut, Store};
+use crate::transport::{check_length, check_range};
 use crate::{
-    ByteStream, Capabilities, Hash, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put, Result,
-    Target, Transport, TransportError,
+    ByteStream, Capabilities, Hash, Kept, NameStream, Nonce, ObjectMeta, ObjectName, PIECE_BYTES_MAX, Put,
+    Result, Target, Transport, TransportError,
 };
 
 /// A store in the memory of this process. Clones are the same store.
 #[derive(Clone)]
 pub struct Memory {
     url: Arc<str>,
-    objects: Objects,
+    store: Arc<Mutex<Store>>,
 }
 
 impl Memory {
     /// A new, empty store which only its clones share.
     pub fn new() -> Self {
-        Self { url: "memory:".into(), objects: Objects::default() }
+        Self { url: "memory:".into(), store: Arc::default() }
     }
 
     /// The store called `name`: the same one wherever this process asks for it.
     pub fn named(name: &str) -> Self {
         static STORES: LazyLock<Mutex<HashMap<String, Memory>>> = LazyLock::new(Mutex::default);
-        let new = || Self { url: format!("memory:{name}").into(), objects: Objects::default() };
+        let new = || Self { url: format!("memory:{name}").into(), store: Arc::default() };
         lock(&STORES).entry(name.to_owned()).or_insert_with(new).clone()
     }
 
@@ -58,7 +61,8 @@ impl Memory {
     /// # Errors
     /// `Missing`: a test that loses what was never there is wrong.
     pub fn remove(&self, name: &ObjectName) -> Result<()> {
-        lock(&self.objects)
+        self.lock()
+            .objects
             .remove(name)
             .map(drop)
             .ok_or_else(|| TransportError::Missing { at: self.at(name) })
@@ -67,12 +71,16 @@ impl Memory {
     fn change(&self, name: &ObjectName, change: impl FnOnce(&mut Vec<u8>)) -> Result<()> {
         let mut bytes = self.find(name)?.to_vec();
         change(&mut bytes);
-        lock(&self.objects).insert(name.clone(), bytes.into());
+        self.lock().objects.insert(name.clone(), bytes.into());
         Ok(())
     }
 
     fn find(&self, name: &ObjectName) -> Result<Bytes> {
-        lock(&self.objects).get(name).cloned().ok_or_else(|| TransportError::Missing { at: self.at(name) })
+        self.lock().objects.get(name).cloned().ok_or_else(|| TransportError::Missing { at: self.at(name) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        lock(&self.store)
     }
 
     fn at(&self, name: &ObjectName) -> Target {
@@ -92,6 +100,7 @@ impl Transport for Memory {
             exclusive_create: true,
             ranges: true,
             list: true,
+            keep: true,
             prove: true,
             range_gap_bytes: 0,
             object_bytes_max: None,
@@ -99,19 +108,23 @@ impl Transport for Memory {
     }
 
     async fn put(&self, name: &ObjectName, length: Option<u64>) -> Result<Box<dyn Put>> {
-        let at = self.at(name);
-        let mut bytes = Vec::new();
-        let room = usize::try_from(length.unwrap_or(0)).unwrap_or(usize::MAX);
-        match bytes.try_reserve_exact(room) {
-            Ok(()) => Ok(Box::new(MemoryPut {
-                objects: self.objects.clone(),
-                at,
-                name: name.clone(),
-                length,
-                bytes: Some(bytes),
-            })),
-            Err(error) => Err(TransportError::from_io(at, error.into())),
-        }
+        let put = MemoryPut::new(self.store.clone(), self.at(name), name.clone(), length);
+        Ok(Box::new(put.reserve()?))
+    }
+
+    async fn resume(&self, name: &ObjectName, length: Option<u64>, kept: &Kept) -> Result<Box<dyn Put>> {
+        check_length(&self.at(name), length, kept.bytes, false)?;
+        let put = MemoryPut::new(self.store.clone(), self.at(name), name.clone(), length);
+        Ok(Box::new(put.resume(kept)?.reserve()?))
+    }
+
+    async fn kept(&self) -> Result<Vec<Kept>> {
+        let store = self.lock();
+        let kept = store.kept.iter().map(|(token, (_, bytes))| Kept {
+            bytes: bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            token: Bytes::copy_from_slice(&token.to_le_bytes()),
+        });
+        Ok(kept.collect())
     }
 
     async fn get(&self, name: &ObjectName, range: Range<u64>) -> Result<ByteStream> {
@@ -143,12 +156,12 @@ impl Transport for Memory {
     async fn list(&self, prefix: &str) -> Result<NameStream> {
         ObjectName::check_prefix(prefix)?;
         let wanted = |name: &&ObjectName| prefix.is_empty() || name.prefix() == Some(prefix);
-        let names: Vec<_> = lock(&self.objects).keys().filter(wanted).cloned().map(Ok).collect();
+        let names: Vec<_> = self.lock().objects.keys().filter(wanted).cloned().map(Ok).collect();
         Ok(stream::iter(names).boxed())
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<()> {
-        lock(&self.objects).remove(name);
+        self.lock().objects.remove(name);
         Ok(())
     }
 }
@@ -161,46 +174,9 @@ impl Default for Memory {
 
 impl fmt::Debug for Memory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Memory({}, {} objects)", self.url, lock(&self.objects).len())
+        write!(f, "Memory({}, {} objects)", self.url, self.lock().objects.len())
     }
 }
-
-struct MemoryPut {
-    objects: Objects,
-    at: Target,
-    name: ObjectName,
-    length: Option<u64>,
-    /// `None` once the put is over.
-    bytes: Option<Vec<u8>>,
-}
-
-#[async_trait]
-impl Put for MemoryPut {
-    async fn write(&mut self, more: Bytes) -> Result<()> {
-        let mut bytes = self.bytes.take().ok_or_else(|| over(&self.at))?;
-        bytes.extend_from_slice(&more);
-        check_length(&self.at, self.length, bytes.len() as u64, false)?;
-        self.bytes = Some(bytes);
-        Ok(())
-    }
-
-    async fn commit(mut self: Box<Self>) -> Result<()> {
-        let bytes = self.bytes.take().ok_or_else(|| over(&self.at))?;
-        check_length(&self.at, self.length, bytes.len() as u64, true)?;
-        let mut objects = lock(&self.objects);
-        if objects.contains_key(&self.name) {
-            return Err(TransportError::Exists { at: self.at });
-        }
-        objects.insert(self.name, bytes.into());
-        Ok(())
-    }
-
-    async fn abandon(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
-}
-
-type Objects = Arc<Mutex<BTreeMap<ObjectName, Bytes>>>;
 
 /// No call panics while it holds the lock, and a test that does must not hide its own message.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
