@@ -15,6 +15,7 @@ use crate::encode::Hashes;
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::id::BackupId;
+use crate::keeper::Keeper;
 use crate::manifest::{Manifest, NAME_BYTES_MAX};
 use crate::places::Places;
 use crate::progress::Progress;
@@ -24,6 +25,7 @@ use crate::scheduler::{Blocks, Demand, Facts, Labels, Margin, Placed, Policy, Sp
 use crate::source::{IoMode, Source};
 use crate::store::Store;
 use crate::timed::Behaviour;
+use crate::unfinished::{self, Resumable};
 use crate::write::{Job, SharedWriting, Write, Written};
 
 /// What to back up, how and where to.
@@ -84,6 +86,10 @@ pub struct BackupReport {
     pub blocks_moved: usize,
     /// How often the source was read, if only in part.
     pub passes: usize,
+    /// Bytes that stores had already from an earlier run.
+    pub resumed_bytes: u64,
+    /// What went wrong with the journal, and what may be left for a sweep.
+    pub troubles: Vec<String>,
     /// How many domains may be lost, of each label.
     pub margins: Vec<Margin>,
     /// Demands that are not kept by what is there.
@@ -139,13 +145,51 @@ impl Backup<'_> {
         stop: &Stop,
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
+        self.run_as(None, resources, stop, progress).await
+    }
+
+    /// Runs the backup with a journal, so that another run can go on with it if this one is cut off or told to stop. Goes
+    /// on with an earlier one itself, if that was [found](Resumable::newest): then the [id](Self::id) and the time of its
+    /// [creation](Self::created) have to be that one's, and the stores [in its order](Resumable::arrange).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); but of a run that was told to stop, or fails after it went on with another, everything stays
+    /// where it is.
+    pub async fn run_resumable(
+        self,
+        resumable: Resumable,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<BackupReport, Error> {
+        self.run_as(Some(resumable), resources, stop, progress).await
+    }
+
+    async fn run_as(
+        self,
+        resumable: Option<Resumable>,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<BackupReport, Error> {
         if self.quorum > self.stores.len() {
             return Err(Error::StoreQuorum { stores: self.stores.len(), quorum: self.quorum, source: None });
         }
         let source = Source::open(self.source, self.io)?;
-        let (geometry, blocks, placed) = self.place(source.bytes())?;
+        let (geometry, blocks) = self.blocks(source.bytes())?;
+        let place = || self.place(&blocks, source.bytes());
+        let (placed, begun) = match resumable {
+            None => (place()?, None),
+            Some(resumable) => {
+                let (header, labels) = (unfinished::header(&self, &source, &geometry)?, self.labels());
+                resumable.begin(self.id, header, &self.stores, &blocks, &labels, place).await?
+            }
+        };
         progress.start(geometry.source_bytes());
-        let writing = SharedWriting::new(Writing::new(&blocks, &self.facts(), &placed, self.quorum));
+        let mut writing = Writing::new(&blocks, &self.facts(), &placed, self.quorum);
+        begun.iter().for_each(|begun| begun.tell(&mut writing));
+        let writing = SharedWriting::new(writing);
+        let keeper = begun.map(|begun| Keeper::new(begun, writing.clone()));
         let job = Arc::new(Job {
             source,
             codec: blocks.codec,
@@ -155,7 +199,7 @@ impl Backup<'_> {
             progress: Arc::clone(progress),
         });
         let manifest = |hashes: &Hashes, homes: &[usize]| self.manifest(&job, &placed, hashes, homes);
-        let write = Write::new(self.id, &self.stores, Arc::clone(&job), writing.clone(), &manifest);
+        let write = Write::new(self.id, &self.stores, Arc::clone(&job), writing.clone(), &manifest, keeper);
         let (verdict, written) = write.run().await;
         writing.with(|_, writing| match verdict {
             Verdict::Kept(standing) => Ok(self.report(standing, &job.source, writing, written, placed)),
@@ -168,7 +212,9 @@ impl Backup<'_> {
     /// # Errors
     /// If the source cannot be opened, or the blocks cannot be placed as was demanded.
     pub fn plan(&self) -> Result<Planned, Error> {
-        let (geometry, blocks, placed) = self.place(Source::open(self.source, self.io)?.bytes())?;
+        let bytes = Source::open(self.source, self.io)?.bytes();
+        let (geometry, blocks) = self.blocks(bytes)?;
+        let placed = self.place(&blocks, bytes)?;
         let (places, labels) = (placed.places.iter().copied(), self.labels());
         let (stores_survivable, margins) =
             Spread::of_places(&blocks.codec, &blocks.empty, places, &labels, |spread| {
@@ -177,8 +223,8 @@ impl Backup<'_> {
         Ok(Planned { geometry, placed, stores_survivable, margins })
     }
 
-    /// Decides where the blocks go.
-    fn place(&self, bytes: u64) -> Result<(Geometry, Blocks, Placed), Error> {
+    /// What blocks the source becomes.
+    fn blocks(&self, bytes: u64) -> Result<(Geometry, Blocks), Error> {
         let profile = match self.shape {
             Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, bytes)?,
             Shape::Profile(profile) => profile,
@@ -186,16 +232,12 @@ impl Backup<'_> {
         if bytes > Geometry::source_bytes_max(&profile) {
             return Err(Error::SourceTooLarge { path: self.source.to_owned(), bytes });
         }
-        let blocks_of = |geometry: &Geometry| Blocks {
-            codec: Arc::new(Codec::new(*geometry.profile())),
-            empty: geometry.empty_blocks(),
-            block_bytes: (0..geometry.profile().blocks())
-                .map(|block| geometry.block_bytes(block))
-                .max()
-                .unwrap_or(0),
-        };
         let geometry = Geometry::new(profile, bytes);
-        let blocks = blocks_of(&geometry);
+        Ok((geometry, blocks_of(&geometry)))
+    }
+
+    /// Decides where they go.
+    fn place(&self, blocks: &Blocks, bytes: u64) -> Result<Placed, Error> {
         let with_parity = |parity: usize| {
             let Shape::Blocks { code, data, .. } = self.shape else { return None };
             let profile = Profile::for_code(code, data, parity as u64, bytes).ok()?;
@@ -203,8 +245,7 @@ impl Backup<'_> {
         };
         let (stores, survive, policy) = (self.facts(), self.survive, self.policy);
         let now = self.created as f64;
-        let placed = Task { blocks: &blocks, stores: &stores, survive, policy, now }.place(&with_parity)?;
-        Ok((geometry, blocks, placed))
+        Ok(Task { blocks, stores: &stores, survive, policy, now }.place(&with_parity)?)
     }
 
     fn facts(&self) -> Vec<Facts> {
@@ -250,6 +291,8 @@ impl Backup<'_> {
             slow: slow.map(|(store, _)| url(store)).collect(),
             blocks_moved: writing.blocks_moved(),
             passes: writing.passes(),
+            resumed_bytes: written.resumed_bytes,
+            troubles: written.troubles.clone(),
             margins,
             broken,
             placed,
@@ -277,7 +320,26 @@ impl Backup<'_> {
                 };
                 Error::Quorum { stored, blocks, needed, source: first.unwrap_or_else(slow) }
             }
-            Verdict::Failed | Verdict::Kept(_) => written.error.expect("a pass fails for a reason"),
+            Verdict::Failed | Verdict::Suspended | Verdict::Kept(_) => {
+                match (verdict, written.error.expect("a pass fails for a reason")) {
+                    (Verdict::Suspended, Error::Stopped { signal }) => {
+                        Error::Suspended { signal, id: self.id }
+                    }
+                    (Verdict::Suspended, Error::SourceChanged { path, how }) => {
+                        Error::ResumeChanged { path, id: self.id, how: how.into() }
+                    }
+                    (_, error) => error,
+                }
+            }
         }
+    }
+}
+
+fn blocks_of(geometry: &Geometry) -> Blocks {
+    let bytes = (0..geometry.profile().blocks()).map(|block| geometry.block_bytes(block));
+    Blocks {
+        codec: Arc::new(Codec::new(*geometry.profile())),
+        empty: geometry.empty_blocks(),
+        block_bytes: bytes.max().unwrap_or(0),
     }
 }

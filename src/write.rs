@@ -5,9 +5,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use blake3::Hash;
 use bytes::Bytes;
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{Put, Target, TransportError};
+use tanner_transports::{Kept, ObjectName, Put, Target, TransportError};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
@@ -15,15 +16,18 @@ use crate::encode::{Hashes, Pass};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::id::BackupId;
+use crate::journal::End;
+use crate::keeper::Keeper;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
 use crate::parallel::blocking;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
-use crate::scheduler::writing::{Action, Request, TICK, Verdict, Writing};
+use crate::scheduler::writing::{Action, Passed, Request, TICK, Verdict, Writing};
 use crate::source::Source;
 use crate::store::{Store, block_name, manifest_name, put_and_read_back};
-use crate::streams::{Streams, queue, write};
+use crate::streams::{Stream, Streams, queue, write};
 use crate::timed::{Behaviour, Meter};
+use crate::unfinished::resume;
 
 /// The decisions, which the pass and the tasks share.
 #[derive(Clone)]
@@ -55,12 +59,15 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    fn run(&self, wanted: &BlockSet, streams: Streams) -> Result<Hashes, Error> {
-        let advance = |bytes| self.progress.advance(bytes);
-        let Self { source, codec, geometry, resources, stop, .. } = self;
-        Pass { source, codec, geometry: *geometry, resources, stop, progress: &advance, wanted }.run(streams)
+    fn run(&self, wanted: &BlockSet, known: &Known, streams: Streams) -> Result<Hashes, Error> {
+        let (geometry, progress) = (self.geometry, &|bytes| self.progress.advance(bytes));
+        let Self { source, codec, resources, stop, .. } = self;
+        Pass { source, codec, geometry, resources, stop, progress, wanted, known }.run(streams)
     }
 }
+
+/// Of blocks that were made before, how many bytes, and their hash.
+pub(crate) type Known = BTreeMap<usize, (u64, Hash)>;
 
 /// A backup on its way.
 pub(crate) struct Write<'a> {
@@ -80,6 +87,7 @@ pub(crate) struct Write<'a> {
     /// For each block, how long it took its last store, and how many bytes that had taken when we last looked.
     meters: BTreeMap<usize, (Arc<Meter>, u64)>,
     hashes: Option<Hashes>,
+    keeper: Option<Keeper>,
     written: Written,
 }
 
@@ -92,16 +100,23 @@ pub(crate) struct Written {
     pub(crate) error: Option<Error>,
     /// The first error of each store.
     pub(crate) failed: BTreeMap<usize, TransportError>,
+    /// Bytes that stores had already from an earlier run.
+    pub(crate) resumed_bytes: u64,
+    /// What went wrong with the journal, and what is left for a sweep.
+    pub(crate) troubles: Vec<String>,
     /// For each store, how long each block waited until it was taken, and how long that took.
     seen: BTreeMap<usize, Vec<(Duration, Arc<Meter>)>>,
 }
 
 enum Event {
-    Opened { block: usize, store: usize, waited: Duration, put: Result<Box<dyn Put>, TransportError> },
+    Opened { block: usize, store: usize, waited: Duration, put: Result<Open, TransportError> },
     Written { block: usize, store: usize, put: Result<Box<dyn Put>, TransportError> },
     Answered { request: Request, answer: Result<(), TransportError> },
     Passed { make: BlockSet, made: Result<Hashes, Error> },
 }
+
+/// A put, and how many bytes it has already.
+type Open = (Box<dyn Put>, u64);
 
 impl<'a> Write<'a> {
     pub(crate) fn new(
@@ -110,8 +125,12 @@ impl<'a> Write<'a> {
         job: Arc<Job>,
         writing: SharedWriting,
         manifest: &'a (dyn Fn(&Hashes, &[usize]) -> Manifest + Sync),
+        keeper: Option<Keeper>,
     ) -> Self {
-        let streams = Streams::new(job.geometry.profile().blocks(), writing.clone());
+        let keeping = keeper.as_ref().and_then(Keeper::keeping);
+        let streams = Streams::new(job.geometry.profile().blocks(), writing.clone(), keeping);
+        let live = writing.with(|_, writing| writing.live().clone());
+        let resumed_bytes = live.iter().map(|block| job.geometry.block_bytes(block)).sum();
         Self {
             id,
             stores,
@@ -124,7 +143,8 @@ impl<'a> Write<'a> {
             puts: BTreeMap::new(),
             meters: BTreeMap::new(),
             hashes: None,
-            written: Written::default(),
+            keeper,
+            written: Written { resumed_bytes, ..Written::default() },
         }
     }
 
@@ -138,9 +158,10 @@ impl<'a> Write<'a> {
             }
             let (actions, verdict) =
                 self.writing.with(|now, writing| (writing.next(now), writing.verdict().cloned()));
+            actions.iter().for_each(|action| self.write_down(action));
             actions.into_iter().for_each(|action| self.carry_out(action));
             if let Some(verdict) = verdict {
-                return (verdict, self.written);
+                return self.end(verdict).await;
             }
             match timeout(TICK, self.tasks.join_next()).await {
                 Ok(Some(Ok(event))) => self.hear(event),
@@ -153,6 +174,31 @@ impl<'a> Write<'a> {
                 Ok(None) => unreachable!("a writing that goes on waits for somebody"),
                 Err(_) => {}
             }
+        }
+    }
+
+    async fn end(mut self, verdict: Verdict) -> (Verdict, Written) {
+        // What nobody asks for any more must not be in the way.
+        self.puts.clear();
+        self.tasks.shutdown().await;
+        if let Some(mut keeper) = self.keeper {
+            keeper.end(&verdict, self.stores).await;
+            self.written.troubles = keeper.troubles;
+        }
+        (verdict, self.written)
+    }
+
+    /// What another run has to know is written down before it is so.
+    fn write_down(&mut self, action: &Action) {
+        let Some(keeper) = &mut self.keeper else { return };
+        match action {
+            Action::Begin(Request::Open { .. }) => {
+                let homes = self.writing.with(|_, writing| writing.homes().of.clone());
+                keeper.homes(&homes);
+            }
+            Action::Begin(Request::Manifest { .. }) => keeper.reach(End::Publishing),
+            Action::Begin(Request::Abandon { .. } | Request::Remove { .. }) => keeper.reach(End::Removing),
+            _ => {}
         }
     }
 
@@ -176,9 +222,10 @@ impl<'a> Write<'a> {
                     self.job.progress.extend(bytes);
                 }
                 let (job, streams) = (Arc::clone(&self.job), self.take_streams());
+                let known = self.keeper.as_ref().map(|keeper| keeper.left.known.clone()).unwrap_or_default();
                 let _ = self.tasks.spawn(async move {
                     let of_pass = make.clone();
-                    let made = blocking(move || job.run(&of_pass, streams)).await;
+                    let made = blocking(move || job.run(&of_pass, &known, streams)).await;
                     Event::Passed { make, made }
                 });
             }
@@ -186,14 +233,16 @@ impl<'a> Write<'a> {
     }
 
     fn begin(&mut self, request: Request) {
-        let transport = Arc::clone(&self.stores[request.store()].transport);
+        let at = self.stores[request.store()].clone();
+        let transport = Arc::clone(&at.transport);
         let (id, manifest) = (self.id, manifest_name(self.id));
         let task = match request {
             Request::Open { block, store } => {
                 let (name, length) = (block_name(id, block), self.job.geometry.block_bytes(block));
+                let kept = self.keeper.as_mut().and_then(|keeper| keeper.take_kept(block, store));
                 self.tasks.spawn(async move {
                     let began = Instant::now();
-                    let put = transport.put(&name, Some(length)).await;
+                    let put = open(&at, &name, length, kept).await;
                     Event::Opened { block, store, waited: began.elapsed(), put }
                 })
             }
@@ -238,7 +287,7 @@ impl<'a> Write<'a> {
     fn hear(&mut self, event: Event) {
         match event {
             Event::Opened { block, store, waited, put } => {
-                let opened = put.map(|put| self.stream(block, store, waited, put));
+                let opened = put.map(|(put, skip)| self.stream(block, store, waited, put, skip));
                 self.ended(Request::Open { block, store }, opened);
             }
             Event::Written { block, store, put } => {
@@ -248,7 +297,15 @@ impl<'a> Write<'a> {
             Event::Answered { request, answer } => self.ended(request, answer),
             Event::Passed { make, made } => {
                 let checked = made.and_then(|made| self.take_in(&make, made));
-                self.writing.with(|now, writing| writing.passed(now, checked.is_ok()));
+                let is_resumed = self.keeper.as_ref().is_some_and(Keeper::is_resumed);
+                let passed = match &checked {
+                    Ok(()) => Passed::Well,
+                    Err(Error::Stopped { .. }) => Passed::Early,
+                    // Hours of sending are not thrown away for what may be mended.
+                    Err(_) if is_resumed => Passed::Early,
+                    Err(_) => Passed::Failed,
+                };
+                self.writing.with(|now, writing| writing.passed(now, passed));
                 self.written.error = checked.err();
             }
         }
@@ -259,6 +316,9 @@ impl<'a> Write<'a> {
         match &self.hashes {
             None if made.source.is_none() => Err(Error::WrongHash { what: "an incomplete pass".into() }),
             None => {
+                if let Some(keeper) = &mut self.keeper {
+                    keeper.made(&made);
+                }
                 self.hashes = Some(made);
                 Ok(())
             }
@@ -270,14 +330,15 @@ impl<'a> Write<'a> {
     }
 
     /// Begins the stream of a block that was opened.
-    fn stream(&mut self, block: usize, store: usize, waited: Duration, put: Box<dyn Put>) {
+    fn stream(&mut self, block: usize, store: usize, waited: Duration, put: Box<dyn Put>, skip: u64) {
         let ((sink, chunks), meter) = (queue(), Arc::new(Meter::new()));
         self.meters.insert(block, (Arc::clone(&meter), 0));
         self.written.seen.entry(store).or_default().push((waited, Arc::clone(&meter)));
         let writer = write(put, chunks, Arc::clone(&meter));
         let task = self.tasks.spawn(async move { Event::Written { block, store, put: writer.await } });
         self.underway.insert(Request::Write { block, store }, task.clone());
-        self.streams.add(block, sink, meter, task);
+        self.written.resumed_bytes += skip;
+        self.streams.add(block, Stream { store, sink, meter, task, skip });
     }
 
     fn ended(&mut self, request: Request, answer: Result<(), TransportError>) {
@@ -298,6 +359,9 @@ impl<'a> Write<'a> {
 
     /// Looks at what goes on without an answer.
     fn look(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.marks();
+        }
         let streams: Vec<_> = self.writing.with(|_, writing| writing.streams().collect());
         for (block, store) in streams {
             let Some((meter, seen)) = self.meters.get_mut(&block) else { continue };
@@ -316,13 +380,29 @@ impl<'a> Write<'a> {
     }
 
     fn take_streams(&mut self) -> Streams {
-        let none = Streams::new(self.job.geometry.profile().blocks(), self.writing.clone());
+        let keeping = self.keeper.as_ref().and_then(Keeper::keeping);
+        let none = Streams::new(self.job.geometry.profile().blocks(), self.writing.clone(), keeping);
         std::mem::replace(&mut self.streams, none)
     }
 
     fn written_put(&mut self, block: usize) -> Box<dyn Put> {
         self.puts.remove(&block).expect("what was written is committed or abandoned, once")
     }
+}
+
+/// Begins with a block, or goes on with what is kept of it.
+async fn open(
+    store: &Store,
+    name: &ObjectName,
+    length: u64,
+    kept: Option<Kept>,
+) -> Result<Open, TransportError> {
+    if let Some(kept) = kept
+        && let Ok(put) = resume(store, name, length, &kept).await
+    {
+        return Ok((put, kept.bytes));
+    }
+    Ok((store.transport.put(name, Some(length)).await?, 0))
 }
 
 impl Written {

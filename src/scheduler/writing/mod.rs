@@ -50,6 +50,10 @@ pub(crate) struct Writing {
     manifests_left: BTreeSet<usize>,
     /// How it ends, once that is known.
     verdict: Option<Verdict>,
+    /// Whether another run can go on with what a run left that was to stop.
+    is_resumable: bool,
+    /// Whether something could not be taken back.
+    is_untidy: bool,
 }
 
 /// How a store does.
@@ -71,6 +75,8 @@ enum Phase {
     Publishing,
     /// Takes everything back.
     Removing,
+    /// Lets stores keep what is in flight.
+    Suspending,
     Ended,
 }
 
@@ -113,6 +119,19 @@ pub(crate) enum Verdict {
     TooFewStores { manifests: usize },
     /// The pass failed, or was to stop; nothing is visible.
     Failed,
+    /// The run was to stop, and what it stored is to be gone on with.
+    Suspended,
+}
+
+/// How a pass ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Passed {
+    /// All was read, and is what it was.
+    Well,
+    /// Nothing of it is to be kept.
+    Failed,
+    /// It was to stop, or cannot go on now.
+    Early,
 }
 
 /// What a backup is worth.
@@ -169,9 +188,25 @@ impl Writing {
             left: BTreeSet::new(),
             manifests_left: BTreeSet::new(),
             verdict: None,
+            is_resumable: false,
+            is_untidy: false,
         };
         writing.open(&writing.missing());
         writing
+    }
+
+    /// Whether from here on a run that is to stop leaves what it stored for another one.
+    pub(crate) fn be_resumable(&mut self, is_resumable: bool) {
+        self.is_resumable = is_resumable;
+    }
+
+    /// An earlier run made these blocks durable, and may have left something in these places: blocks and their stores.
+    pub(crate) fn resume(&mut self, live: &BlockSet, left: impl IntoIterator<Item = (usize, usize)>) {
+        self.live = live.clone();
+        self.left.extend(left);
+        self.manifests_left.extend(0..self.stores.len());
+        self.queue.clear();
+        self.open(&self.missing());
     }
 
     /// An answer of a store. Tells whether it still counts.
@@ -186,6 +221,7 @@ impl Writing {
             Request::Open { block, store } => {
                 self.underway.insert(Request::Write { block, store }, now);
             }
+            Request::Write { .. } if self.phase == Phase::Suspending => {}
             Request::Write { block, store } if self.phase == Phase::Removing => {
                 self.queue.push_back(Request::Abandon { block, store });
             }
@@ -202,22 +238,25 @@ impl Writing {
         self.underway.entry(request).and_modify(|since| *since = now);
     }
 
-    /// The pass is over. If it failed, nothing of it is to be kept.
-    pub(crate) fn passed(&mut self, now: Duration, is_good: bool) {
+    /// The pass is over.
+    pub(crate) fn passed(&mut self, now: Duration, passed: Passed) {
         self.patience.pass_took(self.window.lasted(now));
-        if !is_good {
-            return self.remove(now, Verdict::Failed);
-        }
         self.underway.values_mut().for_each(|since| *since = now);
-        self.enter(Phase::Committing);
+        match passed {
+            Passed::Well => self.enter(Phase::Committing),
+            Passed::Early if self.is_resumable => self.suspend(now),
+            Passed::Early | Passed::Failed => self.remove(now, Verdict::Failed),
+        }
     }
 
     /// The run is to stop; tells whether it does. A pass that is under way fails by itself, and what is being published
     /// is done soon.
     pub(crate) fn stop(&mut self, now: Duration) -> bool {
         let stops = matches!(self.phase, Phase::Opening | Phase::Committing);
-        if stops {
-            self.remove(now, Verdict::Failed);
+        match stops {
+            true if self.is_resumable => self.suspend(now),
+            true => self.remove(now, Verdict::Failed),
+            false => {}
         }
         stops
     }
@@ -264,6 +303,11 @@ impl Writing {
     /// How it ended; none while it goes on.
     pub(crate) fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref().filter(|_| self.phase == Phase::Ended)
+    }
+
+    /// Whether something may be left that was to be taken back.
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.is_untidy
     }
 
     /// The blocks that are durable.
@@ -345,7 +389,9 @@ impl Writing {
         match self.phase {
             Phase::Opening | Phase::Committing => {
                 let missing = self.missing();
-                let is_open = self.phase == Phase::Opening && self.streams().next().is_some();
+                // What an earlier run stored is read once more: else nobody knows the source's hash.
+                let is_resumed = self.passes == 0 && !self.live.is_empty();
+                let is_open = self.phase == Phase::Opening && (is_resumed || self.streams().next().is_some());
                 if !missing.is_empty() && self.homes.move_away(&missing) {
                     missing.iter().for_each(|&block| self.moved.insert(block));
                     self.open(&missing);
@@ -367,7 +413,7 @@ impl Writing {
                 let left = std::mem::take(&mut self.left).into_iter();
                 self.queue.extend(left.map(|(block, store)| Request::Remove { block: Some(block), store }));
             }
-            Phase::Removing | Phase::Passing | Phase::Ended => self.enter(Phase::Ended),
+            Phase::Removing | Phase::Suspending | Phase::Passing | Phase::Ended => self.enter(Phase::Ended),
         }
     }
 
@@ -436,6 +482,14 @@ impl Writing {
         self.enter(Phase::Removing);
     }
 
+    /// Waits for what is in flight, and leaves all of it.
+    fn suspend(&mut self, now: Duration) {
+        self.verdict = Some(Verdict::Suspended);
+        self.underway.values_mut().for_each(|since| *since = now);
+        self.queue.clear();
+        self.enter(Phase::Suspending);
+    }
+
     fn give_up_late(&mut self, now: Duration, actions: &mut Vec<Action>) {
         let is_late = |&(request, since): &(&Request, &Duration)| {
             let waited = now.saturating_sub(*since);
@@ -443,6 +497,7 @@ impl Writing {
                 // What it does until the pass is over is the window's business.
                 Phase::Opening | Phase::Passing if request.is_write() => false,
                 Phase::Removing => waited > Patience::of_removal(*request),
+                Phase::Suspending => waited > SUSPEND_WAIT,
                 _ => self.patience.is_over(*request, waited, &self.underway),
             }
         };
@@ -465,6 +520,7 @@ impl Writing {
     }
 
     fn fail(&mut self, request: Request) {
+        self.is_untidy |= self.phase == Phase::Removing;
         if !matches!(request, Request::Abandon { .. } | Request::Remove { .. }) {
             self.homes.takes_more[request.store()] = false;
             self.stores[request.store()].is_failing = true;
@@ -476,6 +532,8 @@ impl Writing {
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 /// Requests that are under way at a time, besides the streams of a pass.
 const REQUESTS_AT_ONCE: usize = 32;
+/// How long a run that is to stop waits for what is in flight.
+const SUSPEND_WAIT: Duration = Duration::from_secs(5);
 /// A store that takes nothing for so long loses its blocks whatever becomes of them.
 const STALLED: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tanner_kernels::{BlockSet, Codec, Profile};
 
-use super::{Action, Request, Seen, Verdict, Writing};
+use super::{Action, Passed, Request, Seen, Verdict, Writing};
 use crate::scheduler::{Blocks, Facts, Placed};
 
 /// Ten data and five parity blocks on five stores.
@@ -19,6 +19,8 @@ struct Played {
     hangs: Box<dyn Fn(Request) -> bool>,
     /// Requests that fail.
     fails: Box<dyn Fn(Request) -> bool>,
+    /// How passes end that do not end well.
+    unwell: Passed,
     /// All that was done, in order.
     done: Vec<Action>,
 }
@@ -39,6 +41,7 @@ impl Played {
             now: Duration::ZERO,
             hangs: Box::new(nothing),
             fails: Box::new(nothing),
+            unwell: Passed::Failed,
             done: Vec::new(),
         }
     }
@@ -64,7 +67,8 @@ impl Played {
                     Action::GiveUp(_) => {}
                     Action::Pass { .. } => {
                         let is_good = pass(&mut self.writing, &mut self.now);
-                        self.writing.passed(self.now, is_good);
+                        let passed = if is_good { Passed::Well } else { self.unwell };
+                        self.writing.passed(self.now, passed);
                         let streams: Vec<_> = self.writing.streams().collect();
                         for (block, store) in streams {
                             self.answer(Request::Write { block, store });
@@ -204,7 +208,7 @@ fn a_stream_that_still_moves_is_waited_for() {
             match action {
                 Action::Begin(request) => played.answer(request),
                 Action::Pass { .. } => {
-                    played.writing.passed(at, true);
+                    played.writing.passed(at, Passed::Well);
                     let streams: Vec<_> = played.writing.streams().collect();
                     streams.into_iter().for_each(|(block, store)| {
                         played.answer(Request::Write { block, store });
@@ -342,4 +346,53 @@ fn a_slow_store_keeps_its_blocks_if_the_promise_would_go_with_them() {
 fn a_store_that_takes_nothing_for_a_minute_is_given_up_whatever_was_promised() {
     let (taken, _) = looks(Duration::from_secs(61));
     assert_eq!(taken, [4, 9, 14]);
+}
+
+#[test]
+fn a_run_that_is_to_stop_and_can_be_gone_on_with_takes_nothing_back() {
+    for resumable in [true, false] {
+        let mut played = Played::new(1);
+        played.unwell = Passed::Early;
+        if resumable {
+            played.writing.be_resumable(true);
+        }
+        let verdict = if resumable { Verdict::Suspended } else { Verdict::Failed };
+        assert_eq!(played.play(|_, _| false), Some(verdict));
+        let undone = |r| matches!(r, Request::Abandon { .. } | Request::Remove { .. });
+        assert_eq!(played.began(undone), if resumable { 0 } else { BLOCKS });
+    }
+    // A store that hangs is not waited for.
+    let mut played = Played::new(1);
+    played.unwell = Passed::Early;
+    played.writing.be_resumable(true);
+    played.hangs = Box::new(|request| matches!(request, Request::Write { store: 2, .. }));
+    assert_eq!(played.play(|_, _| false), Some(Verdict::Suspended));
+    assert!(played.now < Duration::from_secs(10), "{:?}", played.now);
+}
+
+#[test]
+fn what_an_earlier_run_stored_is_read_again_and_not_written_again() {
+    let mut played = Played::new(1);
+    let mut live = BlockSet::all(BLOCKS);
+    live.remove(7);
+    played.writing.resume(&live, (0..BLOCKS).map(|block| (block, block % STORES)));
+    assert!(kept(played.play(good)).is_complete);
+    assert_eq!((played.passes(), played.began(|r| matches!(r, Request::Open { .. }))), (vec![BLOCKS], 1));
+    // And all of it is taken back, if that is how it ends.
+    let mut played = Played::new(1);
+    played.writing.resume(&BlockSet::all(BLOCKS), (0..BLOCKS).map(|block| (block, block % STORES)));
+    assert_eq!(played.play(|_, _| false), Some(Verdict::Failed));
+    assert_eq!(played.began(|r| matches!(r, Request::Remove { .. })), BLOCKS + STORES);
+    assert!(!played.writing.is_untidy());
+}
+
+/// Else nobody would ever come back for it.
+#[test]
+fn what_cannot_be_taken_back_is_told() {
+    let mut played = Played::new(5);
+    played.fails = Box::new(|request| {
+        matches!(request, Request::Manifest { store: 1 } | Request::Remove { block: Some(3), .. })
+    });
+    assert_eq!(played.play(good), Some(Verdict::TooFewStores { manifests: 4 }));
+    assert!(played.writing.is_untidy());
 }
