@@ -32,9 +32,9 @@ pub(crate) struct Header {
     /// The absolute path of its source.
     #[cbor(n(2), with = "minicbor::bytes")]
     pub(crate) source: Vec<u8>,
-    /// What tells that from a changed one: size, device, inode, seconds and nanoseconds of its modification.
+    /// What tells that from a changed one: size, inode, seconds and nanoseconds of its modification.
     #[n(3)]
-    pub(crate) stamp: [i64; 5],
+    pub(crate) stamp: [i64; 4],
     /// The code and its parameters, to be compared and shown.
     #[n(4)]
     pub(crate) shape: String,
@@ -401,7 +401,7 @@ mod tests {
             version: VERSION,
             created: 7,
             source: b"/a\xff".to_vec(),
-            stamp: [1, 2, 3, 4, 5],
+            stamp: [1, 2, 3, 4],
             shape: "shape".into(),
             stores: vec!["file:///a".into(), "file:///b".into()],
             survive: vec!["1 host".into()],

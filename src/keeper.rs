@@ -102,13 +102,17 @@ impl Keeper {
             .with(|_, writing| (writing.homes().of.clone(), writing.live().clone(), writing.is_untidy()));
         let stay: BTreeSet<(usize, usize)> = match verdict {
             Verdict::Suspended => return,
-            Verdict::Kept(_) => {
-                self.reach(End::Published);
-                live.iter().map(|block| (block, homes[block])).collect()
-            }
+            Verdict::Kept(_) => live.iter().map(|block| (block, homes[block])).collect(),
             _ => BTreeSet::new(),
         };
         let is_resumed = self.is_resumed();
+        let is_in_vain = |mark: &Mark| !stay.contains(&(mark.block as usize, mark.store as usize));
+        let journal = self.journal.as_ref();
+        let has_more =
+            is_resumed || journal.is_some_and(|journal| journal.contents.marks.values().any(is_in_vain));
+        if matches!(verdict, Verdict::Kept(_)) && has_more {
+            self.reach(End::Published);
+        }
         let Some(journal) = self.journal.take() else { return };
         let stores: Vec<Option<Store>> = stores.iter().cloned().map(Some).collect();
         let mut troubles = take_back_kept(journal.id, &journal.contents, &stores, &stay).await;

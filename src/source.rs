@@ -119,11 +119,11 @@ impl Source {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
-    /// What tells it from a file that was changed meanwhile: size, device, inode, and when it was modified.
-    pub(crate) fn stamp(&self) -> [i64; 5] {
-        let Stamp { bytes, inode, modified, .. } = self.stamp;
-        let number = u64::cast_signed;
-        [number(bytes), number(inode.0), number(inode.1), modified.0, modified.1]
+    /// What tells it from a file that was changed between two runs: size, inode, and when it was modified. Not the device,
+    /// whose number may be another after the next start of the machine.
+    pub(crate) fn stamp(&self) -> [i64; 4] {
+        let Stamp { bytes, inode: (_, inode), modified, .. } = self.stamp;
+        [bytes.cast_signed(), inode.cast_signed(), modified.0, modified.1]
     }
 
     /// Which reader is in use.

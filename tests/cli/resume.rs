@@ -44,7 +44,7 @@ impl Unfinished {
 
     /// A backup that lasts for about a second, and writes down ten times how far it is.
     pub(crate) fn slow(&self) -> Tanner {
-        self.back_up("--json --checkpoint 50ms --limit 40MB")
+        self.back_up("--checkpoint 50ms --limit 40MB")
     }
 
     /// What a backup left that was cut off.
@@ -181,7 +181,8 @@ fn a_backup_is_not_gone_on_with_in_other_stores_or_in_another_shape() {
     let refused = |run: Tanner, what: &str| {
         run.run().expect(2).is_one_line_of_error().err_has(what).err_has(&format!("tanner sweep {id}"));
     };
-    refused(unfinished.back_up("--resume -m 3"), "4+2");
+    let more = unfinished.tanner("backup -k 4 -m 3 --resume").arg(&unfinished.source);
+    refused(more.stores("--to", &unfinished.stores), "4+2");
     refused(unfinished.back_up("--resume").words("--to").arg(unfinished.place.join("more")), "more");
     refused(unfinished.back_up("--resume").words("--survive").arg("1 store"), "1 store");
     // The order of stores means nothing.
