@@ -176,8 +176,8 @@ pub struct Capabilities {
     pub ranges: bool,
     /// Objects can be listed. Without it [`list`](Transport::list) is `Refused`.
     pub list: bool,
-    /// Puts can outlive their program. Without it [`keep`](Put::keep) gives `None`; with it only where that is found out
-    /// first then, as of a server that is too old.
+    /// Puts can outlive their program. Without it [`keep`](Put::keep) gives `None`, and so it does where a server turns out
+    /// to be too old.
     pub keep: bool,
     /// The store hashes where the bytes are. Without it [`prove`](Transport::prove) is `Refused`.
     pub prove: bool,

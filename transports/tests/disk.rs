@@ -170,8 +170,8 @@ async fn a_dead_writers_file_is_swept_and_a_living_ones_is_not() {
 }
 
 async fn keep(disk: &Disk, object: &str, bytes: &'static [u8]) -> Kept {
-    let mut put = begin(disk, object, bytes).await.unwrap();
-    put.keep().await.unwrap().unwrap()
+    let mut put = begin(disk, object, bytes).await.expect("begun");
+    put.keep().await.expect("kept").expect("a disk keeps")
 }
 
 #[tokio::test]

@@ -348,3 +348,37 @@ async fn a_url_says_the_faults_and_a_slip_in_it_is_named() {
         assert!(error.contains(hint), "{error}");
     }
 }
+
+/// What is kept is of the store itself: it is there for whoever opens the store without the faults.
+#[tokio::test]
+async fn what_is_kept_meets_the_same_faults_as_everything_else() {
+    let store = Memory::new();
+    let faulty = |faults| Fault::new(Arc::new(store.clone()), 7, faults);
+    let all = Some(LENGTH as u64);
+    let keep = async |fault: &Fault, i: usize| {
+        let mut put = fault.put(&block(i), all).await?;
+        put.write(bytes(i).slice(..300)).await?;
+        put.keep().await.map(|kept| kept.expect("memory keeps"))
+    };
+    let (errors, lies) = (Faults { error: 0.2, ..Faults::none() }, Faults { lie: 1.0, ..Faults::none() });
+    let (errors, lies) = (faulty(errors), faulty(lies));
+    let mut kept = Vec::new();
+    for i in 0..OBJECTS {
+        match keep(&errors, i).await {
+            Ok(found) => kept.push((i, found)),
+            Err(error) => assert!(error.is_retryable(), "{error:?}"),
+        }
+    }
+    assert!((1..OBJECTS).contains(&kept.len()), "{}", kept.len());
+    let mut failed = 0;
+    for (i, kept) in &kept {
+        failed += usize::from(errors.resume(&block(*i), all, kept).await.is_err());
+        let lie = lies.resume(&block(*i), all, kept).await.map(drop);
+        assert!(matches!(lie, Err(TransportError::Missing { .. })), "{lie:?}");
+        let mut put = store.resume(&block(*i), all, kept).await.expect("it is there");
+        put.write(bytes(*i).slice(300..)).await.expect("write");
+        put.commit().await.expect("commit");
+        assert_eq!(read(&store, *i).await.expect("read"), bytes(*i));
+    }
+    assert!((1..kept.len()).contains(&failed), "{failed} of {}", kept.len());
+}

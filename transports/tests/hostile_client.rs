@@ -14,8 +14,8 @@ use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use tanner_transports::net::{Identity, Remote};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
-use tanner_transports::wire::{Request, VERSION};
-use tanner_transports::{Disk, Transport, TransportError};
+use tanner_transports::wire::{Kind, Request, VERSION};
+use tanner_transports::{Disk, Kept, Transport, TransportError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
@@ -156,6 +156,50 @@ async fn a_client_that_dies_at_any_frame_border_leaves_nothing_that_looks_whole(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("staged files are left");
+}
+
+/// Nor does any token lead out of the store.
+#[tokio::test(flavor = "multi_thread")]
+async fn puts_are_kept_and_gone_on_with_in_their_place_only() {
+    let (_place, url, client, key) = known(Limits::default()).await;
+    let store = Remote::open(&url, &client, patience()).unwrap();
+    put(&store, "id/8", 1000).await.unwrap();
+    let begin = Request::Put { name: name("id/7"), length: None };
+    let resume = |token: &'static str| {
+        let kept = Kept { bytes: 0, token: token.into() };
+        Request::Resume { name: name("id/7"), length: None, kept }
+    };
+    let stat = Request::Stat { name: name("id/8") };
+    let tokens = ["", "../id/8", "id/8", "/etc/passwd", "kept-0-0", "kept-\0", "."].map(resume);
+    let refused: Vec<_> = tokens.into_iter().chain([stat.clone()]).collect();
+    let errors = [vec![Kind::Error; refused.len() - 1], vec![Kind::Meta]].concat();
+    let cases = [
+        // Each of these is one more request on a lane that goes on,
+        (refused, errors),
+        (
+            vec![begin.clone(), Request::Keep, Request::Abandon, stat],
+            vec![Kind::Ok, Kind::Kept, Kind::Ok, Kind::Meta],
+        ),
+        // and these break the protocol.
+        (vec![Request::Keep], vec![Kind::Error]),
+        (vec![begin.clone(), resume("x")], vec![Kind::Ok, Kind::Error]),
+        (
+            vec![begin, Request::Keep, Request::Keep, Request::Hello { version: VERSION }],
+            vec![Kind::Ok, Kind::Kept, Kind::Kept, Kind::Error],
+        ),
+    ];
+    for (requests, wanted) in cases {
+        let mut stream = connect(&url, client_tls(TLS13, &[ALPN], Some(key()))).await.unwrap();
+        stream.write_all(&encoded(&Request::Hello { version: VERSION })).await.unwrap();
+        assert_eq!(read_frame(&mut stream).await, Some(Kind::Welcome));
+        for request in &requests {
+            stream.write_all(&encoded(request)).await.unwrap();
+        }
+        for wanted in wanted {
+            assert_eq!(read_frame(&mut stream).await, Some(wanted), "{requests:?}");
+        }
+    }
+    works(&store, "id/7").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

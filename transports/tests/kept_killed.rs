@@ -26,7 +26,7 @@ use self::common::patience;
 const LENGTH: usize = 40 << 20;
 /// Bytes of one write, and of what is written between two keeps.
 const PIECE: usize = 100_000;
-const STRIDE: usize = 500_000;
+const STRIDE: usize = 3_000_000;
 
 fn name() -> ObjectName {
     ObjectName::new("id/7").unwrap()

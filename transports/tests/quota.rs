@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tanner_transports::net::Remote;
 use tanner_transports::server::Limits;
-use tanner_transports::{Disk, KEPT_TIME, Result, Transport, TransportError};
+use tanner_transports::{Disk, KEPT_TIME, Kept, Result, Transport, TransportError};
 
 use self::common::gate::Gate;
 use self::common::{Served, name, put};
@@ -134,34 +134,37 @@ async fn kept_file(served: &Served) -> std::fs::File {
     found.expect("the file of a put that was dropped is still locked")
 }
 
+/// Keeps two units of an object that is to have five.
+async fn keep(store: &Remote) -> Kept {
+    let mut put = store.put(&name("id/7"), Some(5 * UNIT as u64)).await.unwrap();
+    put.write(vec![7; 2 * UNIT].into()).await.unwrap();
+    put.keep().await.unwrap().unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_kept_counts_until_it_is_given_up_or_swept() {
+async fn what_is_kept_counts_until_it_is_given_up() {
     for scheme in ["tcp", "quic"] {
         let served = Served::with(&[scheme], Limits::default(), Some(10 * UNIT as u64), false).await;
         let store = served.open();
-        let begin = async || {
-            let mut put = store.put(&name("id/7"), Some(5 * UNIT as u64)).await.unwrap();
-            put.write(vec![7; 2 * UNIT].into()).await.unwrap();
-            put.keep().await.unwrap().unwrap()
-        };
-        let kept = begin().await;
+        let kept = keep(&store).await;
         drop(kept_file(&served).await);
-        assert!(is_full(&put(&store, "id/0", 5 * UNIT + 1).await), "{scheme}");
-        let put_again = store.resume(&name("id/7"), Some(5 * UNIT as u64), &kept).await.unwrap();
-        assert!(
-            is_full(&put(&store, "id/0", 5 * UNIT + 1).await),
-            "{scheme}: counted while it is gone on with"
-        );
-        put_again.abandon().await.unwrap();
-        put(&store, "id/0", 5 * UNIT + 1).await.unwrap();
-        store.delete(&name("id/0")).await.unwrap();
-
-        begin().await;
-        let file = kept_file(&served).await;
-        file.set_modified(std::time::SystemTime::now() - KEPT_TIME - Duration::from_secs(60)).unwrap();
-        drop(file);
+        assert!(is_full(&put(&store, "id/0", 5 * UNIT + 1).await), "{scheme}: kept");
+        let again = store.resume(&name("id/7"), Some(5 * UNIT as u64), &kept).await.unwrap();
+        assert!(is_full(&put(&store, "id/0", 5 * UNIT + 1).await), "{scheme}: gone on with");
+        again.abandon().await.unwrap();
         put(&store, "id/0", 10 * UNIT).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_kept_and_forgotten_is_room_again() {
+    let served = Served::with(&["tcp"], Limits::default(), Some(10 * UNIT as u64), false).await;
+    let store = served.open();
+    keep(&store).await;
+    let file = kept_file(&served).await;
+    file.set_modified(std::time::SystemTime::now() - KEPT_TIME - Duration::from_secs(60)).unwrap();
+    drop(file);
+    put(&store, "id/0", 10 * UNIT).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

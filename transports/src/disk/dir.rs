@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
@@ -56,20 +57,28 @@ impl Dir {
 
     /// Opens a regular file to read; its length in bytes.
     pub(super) fn file(&self, component: &str) -> io::Result<(File, u64)> {
-        self.regular(component, OFlags::RDONLY)
+        let file = self.regular(component, OFlags::RDONLY)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
     }
 
-    /// Opens a regular file to go on writing; its length in bytes.
-    pub(super) fn reopen(&self, component: &str) -> io::Result<(File, u64)> {
+    /// Opens a regular file to go on writing.
+    pub(super) fn reopen(&self, component: &str) -> io::Result<File> {
         self.regular(component, OFlags::RDWR)
     }
 
-    fn regular(&self, component: &str, access: OFlags) -> io::Result<(File, u64)> {
+    /// Whether this is still the name of a file.
+    pub(super) fn names(&self, component: &str, file: &File) -> io::Result<bool> {
+        let (named, meta) =
+            (rustix::fs::statat(&self.0, component, AtFlags::SYMLINK_NOFOLLOW)?, file.metadata()?);
+        Ok((named.st_dev, named.st_ino) == (meta.dev(), meta.ino()))
+    }
+
+    fn regular(&self, component: &str, access: OFlags) -> io::Result<File> {
         // Without `NONBLOCK` a planted FIFO would hang the open.
         let file = self.open_at(component, access | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         rustix::fs::fcntl_setfl(&file, OFlags::empty())?;
-        let meta = file.metadata()?;
-        if meta.is_file() { Ok((file, meta.len())) } else { Err(not_a_file()) }
+        if file.metadata()?.is_file() { Ok(file) } else { Err(not_a_file()) }
     }
 
     /// The length of a regular file in bytes.

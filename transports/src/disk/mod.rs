@@ -290,16 +290,19 @@ impl Inner {
         Dir::open_root(&self.root).map_err(|error| self.store_error(error))
     }
 
-    /// The root, made by the first put, and swept by it and once a [`SWEEP_TIME`]. A root that vanishes later is `Missing`: an unmounted disk
-    /// must not become a directory of the disk below it.
+    /// The root, made by the first put, and swept by it and again each [`SWEEP_TIME`]. A root that vanishes later is
+    /// `Missing`: an unmounted disk must not become a directory of the disk below it.
     fn writable(&self) -> Result<Dir> {
         let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.is_none_or(|swept| swept.elapsed() > SWEEP_TIME) {
+        if ready.is_none() {
             Dir::make_root(&self.root).map_err(|error| self.store_error(error))?;
-            stage::sweep(&self.root()?).map_err(|error| self.store_error(error))?;
+        }
+        let root = self.root()?;
+        if ready.is_none_or(|swept| swept.elapsed() > SWEEP_TIME) {
+            stage::sweep(&root).map_err(|error| self.store_error(error))?;
             *ready = Some(Instant::now());
         }
-        self.root()
+        Ok(root)
     }
 
     fn put(&self, name: ObjectName, at: Target, length: Option<u64>, stage: Stage) -> Box<dyn Put> {

@@ -45,19 +45,32 @@ impl Stage {
     /// Opens a kept file behind its first `kept` bytes, with room for `reserve`. `None` while somebody else has it.
     pub(super) fn resume(root: Dir, name: &KeptName, kept: u64, reserve: u64) -> io::Result<Option<Self>> {
         let dir = root.open(STAGE_DIR)?;
-        let (file, length) = dir.reopen(&name.0)?;
+        let file = dir.reopen(&name.0)?;
         if !locks(&file)? {
             return Ok(None);
         }
-        // A sweep may have been faster, and a cut-off file is not what was kept.
-        if file.metadata()?.nlink() == 0 || length < kept {
+        Self::of_kept(root, dir, name, file, kept, reserve).map(Some)
+    }
+
+    /// Goes on with a file that was opened by its kept name and then locked.
+    fn of_kept(
+        root: Dir,
+        dir: Dir,
+        name: &KeptName,
+        file: File,
+        kept: u64,
+        reserve: u64,
+    ) -> io::Result<Self> {
+        // Before it was locked it may have been swept or made an object; and one that was cut off is not what was kept.
+        let length = file.metadata()?.len();
+        if !dir.names(&name.0, &file)? || length < kept {
             return Err(ErrorKind::NotFound.into());
         }
         if length < reserve {
             allocate(&file, reserve)?;
         }
         let (name, file) = (Some(name.0.clone()), Arc::new(file));
-        Ok(Some(Self { root, dir, name, kept: true, file, written: kept }))
+        Ok(Self { root, dir, name, kept: true, file, written: kept })
     }
 
     /// Lets the file, whose bytes are durable by now, outlive its writer under a durable name.
@@ -239,3 +252,24 @@ const KEPT: &str = "kept-";
 
 /// Each attempt loses a race against a sweep or a delete; losing so many in a row is another fault.
 const ATTEMPTS_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last moment at which another program may still have it.
+    #[test]
+    fn a_file_that_became_an_object_while_it_was_opened_is_not_written_to() {
+        let place = tempfile::tempdir().unwrap();
+        let root = || Dir::open_root(place.path()).unwrap();
+        let object = ObjectName::new("id/7").unwrap();
+        let mut stage = Stage::new(root(), 0).unwrap();
+        let kept = stage.keep(&object).unwrap();
+        let dir = root().open(STAGE_DIR).unwrap();
+        let opened = dir.reopen(&kept.0).unwrap();
+        stage.publish(&object).unwrap();
+        assert!(locks(&opened).unwrap());
+        let error = Stage::of_kept(root(), dir, &kept, opened, 0, 0).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+    }
+}

@@ -25,8 +25,8 @@ pub struct Faults {
     pub corrupt: f64,
     /// A read ends early, and well (`truncate`).
     pub truncate: f64,
-    /// An answer is a lie: another length, the bytes of another object, `Missing` for what is there, names that are
-    /// not there and not all that are, a proof of nothing, a commit or delete that did nothing, kept bytes that are `Missing` (`lie`).
+    /// An answer is a lie: another length, the bytes of another object, `Missing` for what is there or kept, names that are
+    /// not there and not all that are, a proof of nothing, a commit or delete that did nothing (`lie`).
     pub lie: f64,
     /// A call fails with an error that may be retried; half of the commits and deletes are done all the same
     /// (`error`).

@@ -50,6 +50,14 @@ impl MemoryPut {
         Ok(self)
     }
 
+    /// Leaves what was kept to whoever goes on with it.
+    fn give_back(&mut self) {
+        let Some((token, length)) = self.kept.take() else { return };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.truncate(length);
+        lock(&self.store).kept.entry(token).and_modify(|(_, kept)| *kept = Some(bytes));
+    }
+
     /// Makes room for the declared length.
     pub(super) fn reserve(mut self) -> Result<Self> {
         let length = usize::try_from(self.length.unwrap_or(0)).unwrap_or(usize::MAX);
@@ -67,9 +75,11 @@ impl Put for MemoryPut {
             return Err(over(&self.at));
         }
         let written = (self.bytes.len() + more.len()) as u64;
-        let checked = check_length(&self.at, self.length, written, false);
-        self.over = checked.is_err();
-        checked?;
+        if let Err(error) = check_length(&self.at, self.length, written, false) {
+            self.over = true;
+            self.give_back();
+            return Err(error);
+        }
         self.bytes.extend_from_slice(&more);
         Ok(())
     }
@@ -113,10 +123,7 @@ impl Put for MemoryPut {
 
 impl Drop for MemoryPut {
     fn drop(&mut self) {
-        let Some((token, length)) = self.kept else { return };
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.truncate(length);
-        lock(&self.store).kept.entry(token).and_modify(|(_, kept)| *kept = Some(bytes));
+        self.give_back();
     }
 }
 

@@ -1,12 +1,13 @@
 //! What a server has of an upload. `object_store` completes uploads and cannot ask for them, so the one request is made
 //! here: signed by its keys, answered through its connection.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 use hyper::{Method, Request};
 use object_store::client::{HttpError, HttpRequestBody};
 use object_store::signer::{SignedUrlOptions, Signer};
 use serde::Deserialize;
-use std::time::Duration;
 
 use super::error::convert;
 use super::nonsense;

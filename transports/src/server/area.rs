@@ -67,9 +67,10 @@ impl Area {
     }
 
     /// Hands the room of what is kept to who goes on with it.
-    pub(super) fn resume(self: &Arc<Self>, token: Bytes) -> Reservation {
-        let bytes = self.used().kept.remove(&token).unwrap_or(0);
-        Reservation { area: self.clone(), bytes, kept: Some(token) }
+    pub(super) fn resume(self: &Arc<Self>, token: &[u8]) -> Reservation {
+        let bytes = self.used().kept.remove(token).unwrap_or(0);
+        // A copy: the frame that it came in is larger.
+        Reservation { area: self.clone(), bytes, kept: Some(Bytes::copy_from_slice(token)) }
     }
 
     /// Deletes an object and frees its room. Leaves the room in use if it is dropped half-way.
@@ -107,19 +108,21 @@ impl Area {
     /// Frees the room of what was kept and is there no more: the store sweeps without a word. Whoever has no room left
     /// asks in vain as often as he likes, so the store is not asked each time. Whether anything was freed.
     async fn forget_swept(&self) -> bool {
-        {
+        // Of those only: what is kept while the store looks may be there without being seen.
+        let mut gone: HashSet<Bytes> = {
             let mut used = self.used();
             if used.kept.is_empty() || used.asked.is_some_and(|asked| asked.elapsed() < ASK_TIME) {
                 return false;
             }
             used.asked = Some(Instant::now());
-        }
+            used.kept.keys().cloned().collect()
+        };
         let Ok(kept) = self.store.kept().await else { return false };
-        let there: HashSet<_> = kept.into_iter().map(|kept| kept.token).collect();
+        kept.iter().for_each(|kept| _ = gone.remove(&kept.token));
         let mut used = self.used();
-        let gone: u64 = used.kept.extract_if(|token, _| !there.contains(token)).map(|(_, bytes)| bytes).sum();
-        used.bytes = used.bytes.saturating_sub(gone);
-        gone > 0
+        let freed: u64 = gone.iter().filter_map(|token| used.kept.remove(token)).sum();
+        used.bytes = used.bytes.saturating_sub(freed);
+        freed > 0
     }
 
     fn release(&self, bytes: u64) {

@@ -35,7 +35,7 @@ impl Service {
             area.counted().await?;
             // First, because who goes on with it has its room, and nobody else.
             let put = store.resume(&name, length, &kept).await?;
-            let reservation = area.resume(kept.token);
+            let reservation = area.resume(&kept.token);
             let mut begun = Incoming { reservation, put, name, length, written: kept.bytes };
             begun.reservation.hold(&at, length.unwrap_or(kept.bytes)).await?;
             Ok(begun)
