@@ -8,13 +8,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::encode::Hashes;
 use crate::fetch::chain;
+use crate::job::SharedWriting;
 use crate::journal::{End, Journal, Mark, Record};
 use crate::scheduler::writing::Verdict;
 use crate::store::Store;
 use crate::streams::Keeping;
 use crate::sweep::{take_back_kept, take_back_strays};
 use crate::unfinished::{Begun, Left};
-use crate::write::SharedWriting;
 
 /// A backup's journal, and what an earlier run left.
 pub(crate) struct Keeper {

@@ -7,7 +7,7 @@
 //! The data flows one way:
 //!
 //! ```text
-//! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ backup (one stream a block) ─▶ transports
+//! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ write (one stream a block) ─▶ transports
 //! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
 //! repair:  transports ─▶ read (what is needed) ─▶ decode (frame by frame) ─▶ rebuild (hash) ─▶ transports
 //! ```
@@ -27,6 +27,7 @@ mod geometry;
 pub mod guarantee;
 mod hash;
 mod id;
+mod job;
 mod journal;
 mod keeper;
 mod manifest;
@@ -41,6 +42,7 @@ mod progress;
 mod read;
 mod rebuild;
 mod repair;
+mod report;
 mod resources;
 mod restore;
 pub mod scheduler;
@@ -57,7 +59,7 @@ mod write;
 #[doc = include_str!("format.md")]
 pub mod format {}
 
-pub use backup::{Backup, BackupReport, Planned, Shape};
+pub use backup::{Backup, Planned, Shape};
 pub use error::Error;
 pub use fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups, read_object};
 pub use geometry::{Chunk, Frame, Geometry, SMALL_SYMBOLS_BYTES_MAX, SOURCE_BYTES_MAX};
@@ -69,6 +71,7 @@ pub use margins::{Margins, PlacedMargins};
 pub use places::Places;
 pub use progress::Progress;
 pub use repair::{Repair, RepairReport};
+pub use report::BackupReport;
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
 pub use restore::{RestoreReport, restore};
 pub use scheduler::Even;

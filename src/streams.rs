@@ -13,11 +13,11 @@ use tokio::time::timeout_at;
 
 use crate::checkpoint::{Checkpoint, Marker};
 use crate::error::Error;
+use crate::job::SharedWriting;
 use crate::journal::Mark;
 use crate::resources::Stop;
 use crate::scheduler::writing::Seen;
 use crate::timed::Meter;
-use crate::write::SharedWriting;
 
 /// A task that writes a block. The put is handed back, not yet visible.
 pub(crate) type Writer = JoinHandle<Result<Box<dyn Put>, TransportError>>;

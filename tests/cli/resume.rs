@@ -106,7 +106,7 @@ fn a_backup_that_was_stopped_goes_on_and_sends_nothing_twice() {
         stopped.out_has(&id);
         tanner("ls").stores("", &unfinished.stores).run().expect(0).out_has("ID");
         // With another memory chunks end elsewhere.
-        let run = unfinished.back_up("--json --resume --memory 48MiB").run().expect(0);
+        let run = unfinished.back_up("--json --resume --memory 26MiB").run().expect(0);
         let (sent, resumed, stored, resumed_id) = numbers(&run);
         assert!(resumed > 0 && sent > 0 && sent + resumed == stored, "{sent} {resumed} {stored}");
         assert_eq!(resumed_id, id);

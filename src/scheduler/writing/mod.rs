@@ -8,7 +8,9 @@
 //! Slowness is relative, as it is in reading: where all stores hang it is the transports' deadlines that end that.
 
 mod patience;
+mod verdict;
 mod window;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -21,9 +23,10 @@ use super::domains::Demand;
 use super::facts::{Facts, Labels};
 use super::moving::Homes;
 use super::place::{Blocks, Placed};
-use super::survive::{Margin, Spread};
 
+pub(crate) use self::verdict::{Standing, Verdict};
 pub(crate) use self::window::Seen;
+pub(crate) use self::words::{Action, Passed, Request, Sink};
 
 /// The writing of one backup to its stores. Time counts from its begin.
 pub(crate) struct Writing {
@@ -56,17 +59,6 @@ pub(crate) struct Writing {
     is_untidy: bool,
 }
 
-/// How a store does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Sink {
-    /// It has the manifest, which was read back.
-    pub(crate) has_manifest: bool,
-    /// It held the others up, and lost blocks for it.
-    pub(crate) is_slow: bool,
-    /// Something failed, or was not answered in time.
-    pub(crate) is_failing: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Opening,
@@ -78,92 +70,6 @@ enum Phase {
     /// Lets stores keep what is in flight.
     Suspending,
     Ended,
-}
-
-/// What a store is asked.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Request {
-    /// To begin with a block.
-    Open { block: usize, store: usize },
-    /// To take its bytes. Begins by itself when the block is open, and ends some time after the pass.
-    Write { block: usize, store: usize },
-    /// To make it durable and visible.
-    Commit { block: usize, store: usize },
-    /// To take the manifest and give it back.
-    Manifest { store: usize },
-    /// To give up a block that was written.
-    Abandon { block: usize, store: usize },
-    /// To delete a block, or the manifest.
-    Remove { block: Option<usize>, store: usize },
-}
-
-/// What is to be done.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Action {
-    /// Ask a store.
-    Begin(Request),
-    /// Wait for it no longer: nothing that comes of it counts.
-    GiveUp(Request),
-    /// Read the source, and make these blocks; those that are open are written.
-    Pass { make: BlockSet },
-}
-
-/// How a writing ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Verdict {
-    /// With a backup.
-    Kept(Standing),
-    /// The blocks that are durable do not bring the file back; nothing is visible.
-    TooFewBlocks,
-    /// Fewer stores than the quorum have the manifest; nothing is visible.
-    TooFewStores { manifests: usize },
-    /// The pass failed, or was to stop; nothing is visible.
-    Failed,
-    /// The run was to stop, and what it stored is to be gone on with.
-    Suspended,
-}
-
-/// How a pass ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Passed {
-    /// All was read, and is what it was.
-    Well,
-    /// Nothing of it is to be kept.
-    Failed,
-    /// It was to stop, or cannot go on now.
-    Early,
-}
-
-/// What a backup is worth.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Standing {
-    /// Whether everything is as it was planned.
-    pub(crate) is_complete: bool,
-    /// How many stores may be lost, whichever they are.
-    pub(crate) stores_survivable: usize,
-    /// How many blocks may be lost besides.
-    pub(crate) blocks_survivable: usize,
-    /// How many domains may be lost, of each label.
-    pub(crate) margins: Vec<Margin>,
-    /// Demands that are not kept.
-    pub(crate) broken: Vec<Demand>,
-}
-
-impl Request {
-    fn is_write(self) -> bool {
-        matches!(self, Self::Write { .. })
-    }
-
-    pub(crate) fn store(self) -> usize {
-        match self {
-            Self::Open { store, .. }
-            | Self::Write { store, .. }
-            | Self::Commit { store, .. }
-            | Self::Manifest { store }
-            | Self::Abandon { store, .. }
-            | Self::Remove { store, .. } => store,
-        }
-    }
 }
 
 impl Writing {
@@ -434,39 +340,6 @@ impl Writing {
         if self.blocks.codec.recoverable(&self.live).is_some() {
             self.queue.extend((0..self.stores.len()).map(|store| Request::Manifest { store }));
         }
-    }
-
-    /// What the blocks that are durable are worth on the stores that have the manifest. A restore may be given the others
-    /// too, but nothing is promised of a store that failed.
-    fn judge(&self) -> Verdict {
-        let (codec, empty) = (&self.blocks.codec, &self.blocks.empty);
-        let has_manifest: Vec<bool> = self.stores.iter().map(|store| store.has_manifest).collect();
-        let mut held = vec![BlockSet::none(self.live.blocks()); self.stores.len()];
-        let mut visible = empty.clone();
-        let live = self.live.iter().map(|block| (block, self.homes.of[block]));
-        live.filter(|&(_, store)| has_manifest[store]).for_each(|(block, store)| {
-            held[store].insert(block);
-            visible.insert(block);
-        });
-        let (always, labels) = (empty, &self.labels);
-        let spread = Spread { codec, always, held: &held, has_manifest: &has_manifest, labels };
-        let (Some(stores_survivable), Some(blocks_survivable)) =
-            (spread.stores_survivable(), codec.recoverable(&visible))
-        else {
-            return Verdict::TooFewBlocks;
-        };
-        let manifests = has_manifest.iter().filter(|&&has| has).count();
-        if manifests < self.quorum {
-            return Verdict::TooFewStores { manifests };
-        }
-        let is_broken = |demand: &&Demand| spread.survives(demand).is_none();
-        let broken: Vec<Demand> = self.demands.iter().filter(is_broken).cloned().collect();
-        let is_complete = self.live.len() == self.live.blocks()
-            && Some(stores_survivable) >= self.homes.planned()
-            && broken.is_empty()
-            && self.stores.iter().all(|store| !store.is_failing);
-        let margins = spread.margins();
-        Verdict::Kept(Standing { is_complete, stores_survivable, blocks_survivable, margins, broken })
     }
 
     /// Takes back whatever a store may have, and gives up what is on its way.
