@@ -247,7 +247,7 @@ pub(crate) async fn in_time<T>(
 }
 
 fn words(store: &Store, error: &Option<TransportError>) -> String {
-    error.as_ref().map_or_else(|| format!("store {} does not answer", store.url()), |error| chain(error))
+    error.as_ref().map_or_else(|| format!("store {} does not answer", store.url()), chain)
 }
 
 /// Whether there is nothing to take back: no such object, or no store where none was ever made. A store that was there

@@ -226,14 +226,16 @@ impl<'a> Write<'a> {
     fn hear(&mut self, event: Event) {
         match event {
             Event::Opened { block, store, waited, put } => {
-                let opened = put.map(|(put, skip)| self.stream(block, store, waited, put, skip));
-                self.ended(Request::Open { block, store }, opened);
+                if let Some((put, skip)) = self.ended(Request::Open { block, store }, put) {
+                    self.stream(block, store, waited, put, skip);
+                }
             }
             Event::Written { block, store, put } => {
-                let written = put.map(|put| _ = self.puts.insert(block, put));
-                self.ended(Request::Write { block, store }, written);
+                if let Some(put) = self.ended(Request::Write { block, store }, put) {
+                    self.puts.insert(block, put);
+                }
             }
-            Event::Answered { request, answer } => self.ended(request, answer),
+            Event::Answered { request, answer } => _ = self.ended(request, answer),
             Event::Passed { make, made } => {
                 let checked = made.and_then(|made| self.take_in(&make, made));
                 let is_resumed = self.keeper.as_ref().is_some_and(Keeper::is_resumed);
@@ -280,14 +282,19 @@ impl<'a> Write<'a> {
         self.streams.add(block, Stream { store, sink, meter, task, skip });
     }
 
-    fn ended(&mut self, request: Request, answer: Result<(), TransportError>) {
+    /// Takes in an answer; what it brought, if that still counts.
+    fn ended<T>(&mut self, request: Request, answer: Result<T, TransportError>) -> Option<T> {
         self.underway.remove(&request);
         let counts = self.writing.with(|now, writing| writing.ended(now, request, answer.is_ok()));
-        match (request, answer) {
-            (Request::Write { block, .. }, Ok(())) if !counts => _ = self.puts.remove(&block),
-            (Request::Abandon { .. } | Request::Remove { .. }, _) => {}
-            (_, Err(error)) if counts => self.fail(request.store(), |_| error),
-            _ => {}
+        let is_undoing = matches!(request, Request::Abandon { .. } | Request::Remove { .. });
+        match answer {
+            Ok(brought) => counts.then_some(brought),
+            Err(error) => {
+                if counts && !is_undoing {
+                    self.fail(request.store(), |_| error);
+                }
+                None
+            }
         }
     }
 

@@ -133,6 +133,7 @@ fn resumable(context: &Context, args: &BackupArgs) -> Result<Option<Resumable>, 
         unfinished => unfinished?,
     };
     if let Some(id) = unfinished.last() {
+        context.output.message("event", json!({ "event": "unfinished", "id": id.to_string() }));
         context.output.say(&format!(
             "backup {id} of this file is unfinished: --resume goes on with it, `tanner sweep {id}` takes it back"
         ));
