@@ -192,8 +192,8 @@ pub enum Error {
         /// What was compared.
         what: String,
     },
-    /// Too many stores failed for the backup to be restorable; what was written was taken back.
-    #[error("only {stored} of {blocks} blocks could be stored and {needed} are needed: nothing is kept")]
+    /// Too many stores failed for the backup to be restorable; what was written was taken back, or is to be gone on with.
+    #[error("only {stored} of {blocks} blocks could be stored and {needed} are needed: {}", kept(*unfinished))]
     Quorum {
         /// Blocks stored.
         stored: usize,
@@ -201,6 +201,8 @@ pub enum Error {
         blocks: usize,
         /// How many always suffice.
         needed: usize,
+        /// The backup, if another run can go on with it.
+        unfinished: Option<BackupId>,
         /// The first failure.
         source: TransportError,
     },
@@ -512,6 +514,13 @@ impl Error {
             | Self::Store(_) => 1,
         }
     }
+}
+
+fn kept(unfinished: Option<BackupId>) -> String {
+    unfinished.map_or_else(
+        || "nothing is kept".into(),
+        |id| format!("backup {id} is unfinished; the same command with --resume goes on with it"),
+    )
 }
 
 impl From<Refusal> for Error {

@@ -101,7 +101,7 @@ impl Keeper {
             .writing
             .with(|_, writing| (writing.homes().of.clone(), writing.live().clone(), writing.is_untidy()));
         let stay: BTreeSet<(usize, usize)> = match verdict {
-            Verdict::Suspended => return,
+            _ if self.writing.with(|_, writing| writing.is_suspended()) => return,
             Verdict::Kept(_) => live.iter().map(|block| (block, homes[block])).collect(),
             _ => BTreeSet::new(),
         };

@@ -110,7 +110,7 @@ impl Backup<'_> {
         writing: &Writing,
         written: Written,
     ) -> Error {
-        let first = written.failed.into_iter().next().map(|(_, error)| error);
+        let (first, id) = (written.failed.into_iter().next().map(|(_, error)| error), self.id);
         match *verdict {
             Verdict::TooFewStores { manifests } => {
                 Error::StoreQuorum { stores: manifests, quorum: self.quorum, source: first }
@@ -122,15 +122,14 @@ impl Backup<'_> {
                     let at = Target::store(self.stores[slow.unwrap_or(0)].url());
                     TransportError::Slow { at, source: io::ErrorKind::TimedOut.into() }
                 };
-                Error::Quorum { stored, blocks, needed, source: first.unwrap_or_else(slow) }
+                let (source, unfinished) = (first.unwrap_or_else(slow), writing.is_suspended().then_some(id));
+                Error::Quorum { stored, blocks, needed, unfinished, source }
             }
-            Verdict::Failed | Verdict::Suspended | Verdict::Kept(_) => {
-                match (verdict, written.error.expect("a pass fails for a reason")) {
-                    (Verdict::Suspended, Error::Stopped { signal }) => {
-                        Error::Suspended { signal, id: self.id }
-                    }
-                    (Verdict::Suspended, Error::SourceChanged { path, how }) => {
-                        Error::ResumeChanged { path, id: self.id, how: how.into() }
+            Verdict::Failed | Verdict::Kept(_) => {
+                match (writing.is_suspended(), written.error.expect("a pass fails for a reason")) {
+                    (true, Error::Stopped { signal }) => Error::Suspended { signal, id },
+                    (true, Error::SourceChanged { path, how }) => {
+                        Error::ResumeChanged { path, id, how: how.into() }
                     }
                     (_, error) => error,
                 }

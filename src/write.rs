@@ -149,6 +149,7 @@ impl<'a> Write<'a> {
                 if let Request::Write { block, .. } | Request::Commit { block, .. } = request {
                     self.puts.remove(&block);
                 }
+                self.writing.with(|_, writing| writing.may_mend());
                 self.fail(request.store(), |at| {
                     let source = io::Error::new(io::ErrorKind::TimedOut, "others answered long ago");
                     TransportError::Slow { at, source }
@@ -291,6 +292,9 @@ impl<'a> Write<'a> {
             Ok(brought) => counts.then_some(brought),
             Err(error) => {
                 if counts && !is_undoing {
+                    if error.is_retryable() {
+                        self.writing.with(|_, writing| writing.may_mend());
+                    }
                     self.fail(request.store(), |_| error);
                 }
                 None

@@ -389,7 +389,7 @@ Exit codes:
     4  damage found that the rest can repair; nothing changed
     5  cannot be restored with the blocks at hand
     6  too few blocks could be stored, too little room, or stores on which the losses named cannot
-       be survived; nothing is kept
+       be survived; nothing is kept, but for what --resume goes on with if stores were out of reach
     7  the source changed while it was read, and nothing was stored; or since the backup began
        that is to be resumed
    10  the store, directory, backup or journal does not exist, or a peer cannot be reached

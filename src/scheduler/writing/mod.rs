@@ -57,6 +57,12 @@ pub(crate) struct Writing {
     is_resumable: bool,
     /// Whether something could not be taken back.
     is_untidy: bool,
+    /// Whether this run goes on with another.
+    is_resumed: bool,
+    /// Whether a store failed for a reason that may pass.
+    may_mend: bool,
+    /// Whether what is there is left to another run.
+    is_suspended: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +102,9 @@ impl Writing {
             verdict: None,
             is_resumable: false,
             is_untidy: false,
+            is_resumed: false,
+            may_mend: false,
+            is_suspended: false,
         };
         writing.open(&writing.missing());
         writing
@@ -108,7 +117,7 @@ impl Writing {
 
     /// An earlier run made these blocks durable, and may have left something in these places: blocks and their stores.
     pub(crate) fn resume(&mut self, live: &BlockSet, left: impl IntoIterator<Item = (usize, usize)>) {
-        self.live = live.clone();
+        (self.live, self.is_resumed) = (live.clone(), true);
         self.left.extend(left);
         self.manifests_left.extend(0..self.stores.len());
         self.queue.clear();
@@ -139,6 +148,11 @@ impl Writing {
         true
     }
 
+    /// A store failed for a reason that may pass, such as a network that is down.
+    pub(crate) fn may_mend(&mut self) {
+        self.may_mend = true;
+    }
+
     /// Something came of a request that goes on.
     pub(crate) fn moves(&mut self, now: Duration, request: Request) {
         self.underway.entry(request).and_modify(|since| *since = now);
@@ -150,7 +164,7 @@ impl Writing {
         self.underway.values_mut().for_each(|since| *since = now);
         match passed {
             Passed::Well => self.enter(Phase::Committing),
-            Passed::Early if self.is_resumable => self.suspend(now),
+            Passed::Early if self.is_resumable => self.suspend(now, Verdict::Failed),
             Passed::Early | Passed::Failed => self.remove(now, Verdict::Failed),
         }
     }
@@ -160,7 +174,7 @@ impl Writing {
     pub(crate) fn stop(&mut self, now: Duration) -> bool {
         let stops = matches!(self.phase, Phase::Opening | Phase::Committing);
         match stops {
-            true if self.is_resumable => self.suspend(now),
+            true if self.is_resumable => self.suspend(now, Verdict::Failed),
             true => self.remove(now, Verdict::Failed),
             false => {}
         }
@@ -214,6 +228,11 @@ impl Writing {
     /// Whether something may be left that was to be taken back.
     pub(crate) fn is_untidy(&self) -> bool {
         self.is_untidy
+    }
+
+    /// Whether what is there is left to another run.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.is_suspended
     }
 
     /// The blocks that are durable.
@@ -312,6 +331,8 @@ impl Writing {
                     self.verdict = Some(kept);
                     self.enter(Phase::Ended);
                 }
+                // Hours of sending are not thrown away for an hour without a network.
+                refused if self.is_worth_another_run() => self.suspend(now, refused),
                 refused => self.remove(now, refused),
             },
             // Nobody is to see a manifest whose blocks are gone: those went first.
@@ -342,6 +363,13 @@ impl Writing {
         }
     }
 
+    /// Whether another run may get what this one could not, with something to go on with. Where manifests are, it is too
+    /// late.
+    fn is_worth_another_run(&self) -> bool {
+        let has_some = self.passes > 0 || self.is_resumed;
+        self.is_resumable && self.may_mend && has_some && self.blocks.codec.recoverable(&self.live).is_none()
+    }
+
     /// Takes back whatever a store may have, and gives up what is on its way.
     fn remove(&mut self, now: Duration, verdict: Verdict) {
         self.verdict = Some(verdict);
@@ -356,8 +384,8 @@ impl Writing {
     }
 
     /// Waits for what is in flight, and leaves all of it.
-    fn suspend(&mut self, now: Duration) {
-        self.verdict = Some(Verdict::Suspended);
+    fn suspend(&mut self, now: Duration, verdict: Verdict) {
+        (self.verdict, self.is_suspended) = (Some(verdict), true);
         self.underway.values_mut().for_each(|since| *since = now);
         self.queue.clear();
         self.enter(Phase::Suspending);

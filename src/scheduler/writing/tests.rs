@@ -356,8 +356,8 @@ fn a_run_that_is_to_stop_and_can_be_gone_on_with_takes_nothing_back() {
         if resumable {
             played.writing.be_resumable(true);
         }
-        let verdict = if resumable { Verdict::Suspended } else { Verdict::Failed };
-        assert_eq!(played.play(|_, _| false), Some(verdict));
+        assert_eq!(played.play(|_, _| false), Some(Verdict::Failed));
+        assert_eq!(played.writing.is_suspended(), resumable);
         let undone = |r| matches!(r, Request::Abandon { .. } | Request::Remove { .. });
         assert_eq!(played.began(undone), if resumable { 0 } else { BLOCKS });
     }
@@ -366,7 +366,8 @@ fn a_run_that_is_to_stop_and_can_be_gone_on_with_takes_nothing_back() {
     played.unwell = Passed::Early;
     played.writing.be_resumable(true);
     played.hangs = Box::new(|request| matches!(request, Request::Write { store: 2, .. }));
-    assert_eq!(played.play(|_, _| false), Some(Verdict::Suspended));
+    assert_eq!(played.play(|_, _| false), Some(Verdict::Failed));
+    assert!(played.writing.is_suspended());
     assert!(played.now < Duration::from_secs(10), "{:?}", played.now);
 }
 
@@ -395,4 +396,29 @@ fn what_cannot_be_taken_back_is_told() {
     });
     assert_eq!(played.play(good), Some(Verdict::TooFewStores { manifests: 4 }));
     assert!(played.writing.is_untidy());
+}
+
+/// A network that is down for an hour would cost what was sent in the ten before.
+#[test]
+fn what_was_stored_before_stores_were_out_of_reach_is_left_to_another_run() {
+    for (mends, resumable, opens) in
+        [(true, true, true), (false, true, true), (true, false, true), (true, true, false)]
+    {
+        let mut played = Played::new(1);
+        played.writing.be_resumable(resumable);
+        if mends {
+            played.writing.may_mend();
+        }
+        played.fails = Box::new(move |request| !opens || matches!(request, Request::Write { .. }));
+        assert_eq!(played.play(good), Some(Verdict::TooFewBlocks));
+        assert_eq!(played.writing.is_suspended(), mends && resumable && opens);
+    }
+    // What an earlier run stored is not given up because nobody is there now.
+    let mut played = Played::new(1);
+    played.writing.be_resumable(true);
+    played.writing.may_mend();
+    played.writing.resume(&BlockSet::none(BLOCKS), []);
+    played.fails = Box::new(|_| true);
+    assert_eq!(played.play(good), Some(Verdict::TooFewBlocks));
+    assert!(played.writing.is_suspended() && played.passes().is_empty());
 }

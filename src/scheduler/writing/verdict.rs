@@ -6,19 +6,17 @@ use super::Writing;
 use crate::scheduler::domains::Demand;
 use crate::scheduler::survive::{Margin, Spread};
 
-/// How a writing ended.
+/// How a writing ended. Without a backup nothing is visible of it; but what is there may be left to another run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Verdict {
     /// With a backup.
     Kept(Standing),
-    /// The blocks that are durable do not bring the file back; nothing is visible.
+    /// The blocks that are durable do not bring the file back.
     TooFewBlocks,
-    /// Fewer stores than the quorum have the manifest; nothing is visible.
+    /// Fewer stores than the quorum have the manifest.
     TooFewStores { manifests: usize },
-    /// The pass failed, or was to stop; nothing is visible.
+    /// The pass failed, or was to stop.
     Failed,
-    /// The run was to stop, and what it stored is to be gone on with.
-    Suspended,
 }
 
 /// What a backup is worth.
