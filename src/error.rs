@@ -137,6 +137,24 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Another process is restoring to the same file.
+    #[error("another restore to this file is under way, in {}: wait for it, or stop it", path.display())]
+    RestoreUnderway {
+        /// The file that it writes.
+        path: PathBuf,
+    },
+    /// A restore was stopped by a signal; what it read is left to another.
+    #[error(
+        "stopped by {}: what was read is kept in {}, to go on with it add --resume",
+        signal_name(*signal),
+        path.display()
+    )]
+    RestoreStopped {
+        /// The signal's number.
+        signal: u8,
+        /// The staged output.
+        path: PathBuf,
+    },
     /// The staged output of a restore failed under us.
     #[error("cannot read or write the staged output of backup {id}")]
     Staged {
@@ -169,7 +187,7 @@ pub enum Error {
     NotRecoverable {
         /// The id.
         id: BackupId,
-        /// Blocks that were found and verified.
+        /// Blocks that verified, or that nobody found fault with when it was known that they are too few.
         good: usize,
         /// How many more blocks always suffice.
         missing: usize,
@@ -445,7 +463,7 @@ pub enum Error {
         id: BackupId,
     },
     /// Stopped by a signal; nothing was stored or written.
-    #[error("stopped by {}: nothing was stored or written", if *signal == 15 { "SIGTERM" } else { "SIGINT" })]
+    #[error("stopped by {}: nothing was stored or written", signal_name(*signal))]
     Stopped {
         /// The signal's number.
         signal: u8,
@@ -499,12 +517,15 @@ impl Error {
             | Self::NoJournal { .. }
             | Self::NetUnreachable { .. }
             | Self::Store(TransportError::Missing { .. }) => 10,
-            Self::Stopped { signal } | Self::Suspended { signal, .. } => 128 + signal,
+            Self::Stopped { signal }
+            | Self::Suspended { signal, .. }
+            | Self::RestoreStopped { signal, .. } => 128 + signal,
             Self::Source { .. }
             | Self::Threads { .. }
             | Self::Identity(_)
             | Self::Output { .. }
             | Self::Staged { .. }
+            | Self::RestoreUnderway { .. }
             | Self::BenchWrong { .. }
             | Self::NetListen { .. }
             | Self::JournalBusy { .. }
@@ -514,6 +535,10 @@ impl Error {
             | Self::Store(_) => 1,
         }
     }
+}
+
+fn signal_name(signal: u8) -> &'static str {
+    if signal == 15 { "SIGTERM" } else { "SIGINT" }
 }
 
 fn kept(unfinished: Option<BackupId>) -> String {

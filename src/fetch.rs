@@ -1,20 +1,21 @@
-//! Finding a backup in its stores, and reading blocks that are checked before anybody uses them.
+//! Finding a backup in its stores.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use blake3::{CHUNK_LEN, Hasher};
 use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
 use futures_util::{StreamExt, TryStreamExt};
 use tanner_kernels::{BlockSet, Codec};
-use tanner_transports::{ObjectName, Target, Transport, TransportError};
-use tokio::runtime::Handle;
+use tanner_transports::{ObjectName, Transport, TransportError};
+use tokio::time::{Instant, timeout_at};
 
 use crate::error::Error;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
-use crate::store::{MANIFEST, Store, block_name, manifest_name};
+use crate::store::{MANIFEST, Store, manifest_name};
 
 /// A backup as it lies in its stores.
 #[derive(Clone)]
@@ -29,6 +30,8 @@ pub struct Found {
     pub listed: Vec<BlockSet>,
     /// For each store, whether it has the manifest.
     pub has_manifest: Vec<bool>,
+    /// For each store, whether the others were done long before it answered, and it was not waited for.
+    pub is_silent: Vec<bool>,
     /// Stores that could not be listed, or whose copy of the manifest is missing, unreadable or different.
     pub troubles: Vec<Trouble>,
 }
@@ -110,10 +113,34 @@ impl Found {
     /// # Errors
     /// If no store has it, or no copy of its manifest can be read.
     pub async fn open(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
+        Self::open_within(stores, id, false).await
+    }
+
+    /// As [`open`](Self::open), but without stores that do not answer long after half of them did, if the others have blocks
+    /// enough: enough to restore, and not to say how a backup is.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_soon(stores: Vec<Store>, id: BackupId) -> Result<Self, Error> {
+        match Self::open_within(stores.clone(), id, true).await {
+            Ok(found) if found.codec.recoverable(&found.live()).is_some() => Ok(found),
+            _ => Self::open(stores, id).await,
+        }
+    }
+
+    async fn open_within(stores: Vec<Store>, id: BackupId, is_hurried: bool) -> Result<Self, Error> {
         let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), false);
         let trouble = |store: &Store, what: String| Trouble { store: store.url().to_owned(), what };
-        for (index, store) in stores.iter().enumerate() {
-            match read_manifest(store, id).await {
+        let silent = |store: &Store| format!("{} does not answer", store.url());
+        let asked = stores.iter().map(|store| read_manifest(store, id));
+        let answers = all_in_time(asked.collect(), is_hurried).await;
+        let mut is_silent: Vec<bool> = answers.iter().map(Option::is_none).collect();
+        for (index, (store, answer)) in stores.iter().zip(answers).enumerate() {
+            let Some(answer) = answer else {
+                troubles.push(trouble(store, silent(store)));
+                continue;
+            };
+            match answer {
                 Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
                     Ok(manifest) => copies.entry(bytes).or_insert((manifest, Vec::new())).1.push(index),
                     Err(error) => {
@@ -149,19 +176,32 @@ impl Found {
                 ));
             }
         }
+        let blocks = manifest.hashes.len();
+        let asked = stores.iter().zip(&is_silent).map(|(store, &is_silent)| async move {
+            match is_silent {
+                true => Ok(BlockSet::none(blocks)),
+                false => list_blocks(store, id, blocks).await,
+            }
+        });
+        let answers = all_in_time(asked.collect(), is_hurried).await;
         let mut listed = Vec::new();
-        for store in &stores {
-            let blocks = list_blocks(store, id, manifest.hashes.len()).await;
-            listed.push(blocks.unwrap_or_else(|error| {
-                if !matches!(error, TransportError::Missing { .. }) {
-                    troubles.push(trouble(store, chain(&error)));
+        for (index, (store, answer)) in stores.iter().zip(answers).enumerate() {
+            let error = match answer {
+                Some(Ok(blocks)) => {
+                    listed.push(blocks);
+                    continue;
                 }
-                BlockSet::none(manifest.hashes.len())
-            }));
+                Some(Err(TransportError::Missing { .. })) => None,
+                Some(Err(error)) => Some(chain(&error)),
+                None => Some(silent(store)),
+            };
+            is_silent[index] |= error.as_ref().is_some_and(|error| *error == silent(store));
+            troubles.extend(error.map(|error| trouble(store, error)));
+            listed.push(BlockSet::none(blocks));
         }
         let codec = Arc::new(Codec::new(*manifest.geometry.profile()));
         let has_manifest = (0..stores.len()).map(|store| holders.contains(&store)).collect();
-        Ok(Self { manifest, codec, stores, listed, has_manifest, troubles })
+        Ok(Self { manifest, codec, stores, listed, has_manifest, is_silent, troubles })
     }
 
     /// Blocks that some store lists, or that need none.
@@ -181,122 +221,28 @@ impl Found {
     pub(crate) fn store_of(&self, damage: &Damage) -> Option<usize> {
         self.stores.iter().position(|store| Some(store.url()) == damage.store.as_deref())
     }
+}
 
-    /// Reads a block from the first store that has it right, and hands its pieces to `sink` as they come; they are
-    /// good only if this returns a store. What is wrong with other copies goes to `damages`.
-    ///
-    /// # Errors
-    /// What `sink` fails with.
-    pub(crate) fn fetch(
-        &self,
-        block: usize,
-        io: &Handle,
-        damages: &mut Vec<Damage>,
-        mut sink: impl FnMut(u64, &[u8]) -> Result<(), Error>,
-    ) -> Result<Option<usize>, Error> {
-        let holders = (0..self.stores.len()).filter(|&store| self.listed[store].contains(block));
-        let mut tried = false;
-        for store in holders {
-            tried = true;
-            match self.fetch_from(block, store, io, &mut sink)? {
-                None => return Ok(Some(store)),
-                Some(kind) => damages.push(self.damage(block, store, kind)),
-            }
-        }
-        if !tried {
-            damages.push(Damage { block, store: None, kind: DamageKind::Missing });
-        }
-        Ok(None)
-    }
-
-    /// Reads the copy of a block that one store has, and says what is wrong with it. Its pieces are good only if
-    /// nothing is.
-    ///
-    /// # Errors
-    /// What `sink` fails with.
-    pub(crate) fn fetch_from(
-        &self,
-        block: usize,
-        store: usize,
-        io: &Handle,
-        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), Error>,
-    ) -> Result<Option<DamageKind>, Error> {
-        let transport = &self.stores[store].transport;
-        let name = block_name(self.manifest.id, block);
-        let wanted = self.manifest.geometry.block_bytes(block);
-        let opened = io.block_on(async {
-            match transport.stat(&name).await?.length {
-                got if got == wanted => Ok(transport.get(&name, 0..wanted).await?),
-                got => Err(DamageKind::Length { wanted, got }),
-            }
-        });
-        let mut pieces = match opened {
-            Ok(pieces) => pieces,
-            Err(kind) => return Ok(Some(kind)),
+/// The answers of all stores, asked at once; if it is hurried, none of those that have not answered when half of them have, and
+/// several times as long has passed.
+async fn all_in_time<T>(asked: Vec<impl Future<Output = T>>, is_hurried: bool) -> Vec<Option<T>> {
+    let (began, count) = (Instant::now(), asked.len());
+    let mut answers: Vec<Option<T>> = asked.iter().map(|_| None).collect();
+    let asked = asked.into_iter().enumerate();
+    let mut asked: FuturesUnordered<_> =
+        asked.map(|(index, answer)| async move { (index, answer.await) }).collect();
+    let (mut answered, mut deadline) = (0, None);
+    loop {
+        let next = match deadline {
+            None => asked.next().await,
+            Some(deadline) => timeout_at(deadline, asked.next()).await.unwrap_or(None),
         };
-        let (mut hasher, mut offset, mut whole) = (Hasher::new(), 0, WholeChunks::default());
-        while let Some(piece) = io.block_on(pieces.next()) {
-            let piece = match piece {
-                Ok(piece) => piece,
-                Err(error) => return Ok(Some(DamageKind::from(error))),
-            };
-            if piece.len() as u64 > wanted - offset {
-                return Ok(Some(DamageKind::Length { wanted, got: offset + piece.len() as u64 }));
-            }
-            hasher.update(&piece);
-            offset += piece.len() as u64;
-            whole.add(&piece, sink)?;
+        let Some((index, answer)) = next else { return answers };
+        answers[index] = Some(answer);
+        answered += 1;
+        if is_hurried && 2 * answered >= count {
+            deadline.get_or_insert(Instant::now() + (began.elapsed() * SILENT).max(SILENT_MIN));
         }
-        if offset < wanted {
-            let at = Target::object(self.stores[store].url(), &name);
-            return Ok(Some(TransportError::Truncated { at, wanted, got: offset }.into()));
-        }
-        whole.end(sink)?;
-        Ok((hasher.finalize() != self.manifest.hashes[block]).then_some(DamageKind::Hash))
-    }
-}
-
-/// Joins pieces, which stores cut where they like, into such as end with a chunk of BLAKE3, but for the last one.
-#[derive(Default)]
-struct WholeChunks {
-    /// Where the next one begins.
-    offset: u64,
-    /// Less than a chunk.
-    held: Vec<u8>,
-}
-
-impl WholeChunks {
-    fn add<E>(
-        &mut self,
-        mut piece: &[u8],
-        sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        if !self.held.is_empty() {
-            let (more, rest) = piece.split_at(piece.len().min(CHUNK_LEN - self.held.len()));
-            self.held.extend_from_slice(more);
-            piece = rest;
-            if self.held.len() < CHUNK_LEN {
-                return Ok(());
-            }
-            self.end(sink)?;
-        }
-        let (whole, rest) = piece.split_at(piece.len() / CHUNK_LEN * CHUNK_LEN);
-        if !whole.is_empty() {
-            sink(self.offset, whole)?;
-            self.offset += whole.len() as u64;
-        }
-        self.held.extend_from_slice(rest);
-        Ok(())
-    }
-
-    /// Hands out what is held.
-    fn end<E>(&mut self, sink: &mut impl FnMut(u64, &[u8]) -> Result<(), E>) -> Result<(), E> {
-        if !self.held.is_empty() {
-            sink(self.offset, &self.held)?;
-            self.offset += self.held.len() as u64;
-            self.held.clear();
-        }
-        Ok(())
     }
 }
 
@@ -369,32 +315,7 @@ pub fn chain<E: std::error::Error>(error: &E) -> String {
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-
-    use blake3::CHUNK_LEN;
-
-    use super::WholeChunks;
-
-    /// A store that cuts its pieces in the middle of a chunk would end a restore.
-    #[test]
-    fn pieces_of_any_size_become_whole_chunks() {
-        for piece_bytes in [1, 7, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 3000, 50_000] {
-            let bytes: Vec<u8> = (0..20_005_usize).map(|i| (i % 251) as u8).collect();
-            let (mut whole, mut joined) = (WholeChunks::default(), Vec::new());
-            let mut sink = |offset: u64, piece: &[u8]| {
-                assert_eq!(offset, joined.len() as u64);
-                joined.extend_from_slice(piece);
-                let ends = joined.len() == bytes.len() || joined.len().is_multiple_of(CHUNK_LEN);
-                assert!(ends && !piece.is_empty(), "a piece of {} to {}", piece.len(), joined.len());
-                Ok::<(), Infallible>(())
-            };
-            for piece in bytes.chunks(piece_bytes) {
-                whole.add(piece, &mut sink).unwrap();
-            }
-            whole.end(&mut sink).unwrap();
-            assert!(joined == bytes, "{piece_bytes}");
-        }
-    }
-}
+/// How many times as long as for half of the stores it is waited for the others.
+const SILENT: u32 = 8;
+/// The least time that it is.
+const SILENT_MIN: Duration = Duration::from_millis(250);

@@ -8,12 +8,13 @@
 //!
 //! ```text
 //! backup:  source ─▶ encode (chunk → parity → hashes) ─▶ write (one stream a block) ─▶ transports
-//! restore: transports ─▶ fetch (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
+//! restore: transports ─▶ gather (verify) ─▶ decode (frame by frame) ─▶ restore (staged file, then its name)
 //! repair:  transports ─▶ read (what is needed) ─▶ decode (frame by frame) ─▶ rebuild (hash) ─▶ transports
 //! ```
 //!
 //! What is stored, byte for byte: [the format](mod@format).
 
+mod assembly;
 mod backup;
 pub mod bench;
 pub mod certify;
@@ -23,10 +24,12 @@ mod decode;
 mod encode;
 mod error;
 mod fetch;
+mod gather;
 mod geometry;
 pub mod guarantee;
 mod hash;
 mod id;
+mod into_staged;
 mod job;
 mod journal;
 mod keeper;
@@ -39,8 +42,10 @@ pub mod plan;
 mod pool;
 mod probe;
 mod progress;
+mod range;
 mod read;
 mod rebuild;
+mod relics;
 mod repair;
 mod report;
 mod resources;
@@ -73,7 +78,7 @@ pub use progress::Progress;
 pub use repair::{Repair, RepairReport};
 pub use report::BackupReport;
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};
-pub use restore::{RestoreReport, restore};
+pub use restore::{ReadFrom, RestoreReport, RestoreTo, restore};
 pub use scheduler::Even;
 pub use source::{IoMode, Source};
 pub use store::Store;

@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::thread;
+use std::thread::{self, Scope};
 use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -87,6 +87,19 @@ pub(crate) fn each<I, S, T, E: Send>(
             workers.into_iter().map(|worker| worker.join().unwrap_or_else(|p| resume_unwind(p))).collect();
         results.into_iter().fold(mine, Result::and)
     })
+}
+
+/// Runs `work` on a thread of its own within the scope, or here and now where the system starts none.
+pub(crate) fn beside<'scope, W>(scope: &'scope Scope<'scope, '_>, work: W)
+where
+    W: FnOnce() + Send + 'scope,
+{
+    let (give, given) = mpsc::channel::<W>();
+    let run = move || given.recv().map_or((), |work| work());
+    match thread::Builder::new().name("tanner-read".into()).spawn_scoped(scope, run) {
+        Ok(_) => give.send(work).expect("the thread waits for it"),
+        Err(_) => work(),
+    }
 }
 
 /// How often a thread is asked for: those that just ended still count for the system.

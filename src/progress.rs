@@ -26,6 +26,11 @@ impl Progress {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// So many bytes are done, whatever was counted.
+    pub fn set(&self, bytes: u64) {
+        self.done.store(bytes, Ordering::Relaxed);
+    }
+
     /// Bytes done, and bytes in all.
     #[must_use]
     pub fn get(&self) -> (u64, u64) {

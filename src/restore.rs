@@ -1,25 +1,30 @@
 //! Restore: data blocks straight into their places, lost ones decoded, nothing visible before all of it is right.
 //!
 //! No byte of a block reaches the decoder before the whole block matched its hash: data blocks are verified on
-//! their way into the staged file, parity blocks by a reading of their own. What the decoder computes is held
-//! against the hashes of the lost blocks, and the whole against the source's. Only then does the file get its name.
+//! their way into the staged file, parity blocks on their way into files beside it, and no store is asked again. What
+//! the decoder computes is held against the hashes of the lost blocks, and the whole against the source's. Only then
+//! does the file get its name. What is on the disk when a restore ends too soon is hashed again by the one that goes on
+//! with it.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use tanner_kernels::{BlockSet, DecodePlan};
+use tanner_kernels::DecodePlan;
 use tokio::runtime::Handle;
 
+use crate::assembly::Home;
 use crate::decode::{DecodePass, Failure, outputs};
 use crate::error::Error;
-use crate::fetch::{Damage, DamageKind, Found, chain};
+use crate::fetch::{Damage, DamageKind, Found};
+use crate::gather::{Gather, Gathered};
 use crate::hash::PieceHasher;
+use crate::into_staged::{IntoStaged, Restored};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
-use crate::staged::{IntoStaged, Restored, Staged};
+use crate::staged::Staged;
+use crate::timed::Behaviour;
 
 /// What became of a restore.
 #[derive(Debug)]
@@ -28,45 +33,77 @@ pub struct RestoreReport {
     pub damages: Vec<Damage>,
     /// Data blocks that were computed.
     pub decoded: Vec<usize>,
-    /// Blocks that were read and verified.
+    /// Blocks that verified.
     pub verified: usize,
+    /// What came from each store.
+    pub stores: Vec<ReadFrom>,
+    /// Bytes of blocks that an earlier restore had left, and that were used.
+    pub left_bytes: u64,
+    /// Whether what an earlier restore left was removed.
+    pub has_swept: bool,
+}
+
+/// What came from a store.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReadFrom {
+    /// The store's URL.
+    pub store: String,
+    /// Blocks that it gave all or some of, and that verified.
+    pub blocks: usize,
+    /// Bytes, of these and of others.
+    pub bytes: u64,
+    /// It kept the other stores waiting, so that something else was read in its stead.
+    pub is_slow: bool,
+    /// It could not be read.
+    pub is_failing: bool,
+    /// The same in figures.
+    pub behaviour: Behaviour,
+}
+
+/// Where a restore goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RestoreTo {
+    /// The file to write.
+    pub path: PathBuf,
+    /// Whether the file is replaced if it exists.
+    pub replace: bool,
+    /// Whether to go on with what a restore of the same backup to the same file left when it was stopped or killed. If
+    /// not, that is removed.
+    pub resume: bool,
 }
 
 /// Restores a backup to a file.
 ///
 /// # Errors
-/// If there are too few good blocks, the file exists and may not be replaced, or it cannot be written. In all of
-/// these nothing is left under the file's name, and what was there before stays.
+/// If there are too few good blocks, the file exists and may not be replaced, another process is restoring to it, or it
+/// cannot be written. In all of these nothing is left under the file's name, and what was there before stays. If it was
+/// told to stop, what it read is left to be resumed.
 pub async fn restore(
     found: Found,
-    output: &Path,
-    replace: bool,
+    to: RestoreTo,
     resources: &Arc<Resources>,
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport, Error> {
-    progress.start(found.manifest.geometry.source_bytes());
+    let (id, bytes) = (found.manifest.id, found.manifest.geometry.source_bytes());
+    progress.start(bytes);
     let (resources, stop, progress) = (Arc::clone(resources), stop.clone(), Arc::clone(progress));
-    let (io, output) = (Handle::current(), output.to_owned());
+    let io = Handle::current();
     let run = move || {
-        let staged = Staged::create(output, replace, found.manifest.geometry.source_bytes())?;
-        let mut restore = Restore {
+        let staged = Staged::for_restore(to.path, to.replace, id, bytes, to.resume)?;
+        let restore = Restore {
             found: &found,
-            staged: staged.file.as_file(),
+            staged: &staged,
             resources: &resources,
             stop: &stop,
             io: &io,
             progress: &progress,
-            verified: found.manifest.geometry.empty_blocks(),
-            stores: vec![None; found.manifest.hashes.len()],
-            damages: Vec::new(),
-            decoded: Vec::new(),
         };
-        restore.run()?;
-        let report = RestoreReport {
-            damages: restore.damages,
-            decoded: restore.decoded,
-            verified: restore.verified.len() - found.manifest.geometry.empty_blocks().len(),
+        let report = match restore.run() {
+            Err(Error::Stopped { signal }) => {
+                return Err(Error::RestoreStopped { signal, path: staged.keep() });
+            }
+            result => result?,
         };
         staged.publish()?;
         Ok(report)
@@ -76,96 +113,81 @@ pub async fn restore(
 
 struct Restore<'a> {
     found: &'a Found,
-    staged: &'a File,
+    staged: &'a Staged,
     resources: &'a Resources,
     stop: &'a Stop,
     io: &'a Handle,
     progress: &'a Progress,
-    /// Blocks whose bytes matched their hash, and the store they were read from.
-    verified: BlockSet,
-    stores: Vec<Option<usize>>,
-    damages: Vec<Damage>,
-    decoded: Vec<usize>,
 }
 
 impl Restore<'_> {
-    fn run(&mut self) -> Result<(), Error> {
+    fn run(&self) -> Result<RestoreReport, Error> {
         let geometry = &self.found.manifest.geometry;
-        // Nothing is read if even all that is listed would not do.
-        let listed = self.found.live();
-        if self.found.codec.recoverable(&listed).is_none() {
-            self.damages.extend(missing(self.found));
-            return Err(self.not_recoverable(listed.len()));
-        }
         let data = geometry.profile().data();
         let mut source = PieceHasher::new(geometry.source_bytes(), geometry.is_kib_aligned());
-        self.fetch_data(&mut source)?;
-        let mut untried: Vec<usize> = (data..geometry.profile().blocks()).rev().collect();
-        loop {
-            let lost: Vec<usize> = (0..data).filter(|&block| !self.verified.contains(block)).collect();
-            if lost.is_empty() {
-                break;
-            }
-            let plan = self.verify_parity(&mut untried)?;
-            if let Some(branches) = self.decode(&plan, &source)? {
-                branches.into_iter().for_each(|branch| source.join(branch));
-                self.decoded = lost;
-                break;
-            }
+        let gather = Gather {
+            found: self.found,
+            staged: self.staged,
+            resources: self.resources,
+            stop: self.stop,
+            io: self.io,
+            progress: self.progress,
+        };
+        let gathered = gather.run()?;
+        let Gathered { is_enough, verified, possible, parity, branches, mut damages, stores, left_bytes } =
+            gathered;
+        // What was not looked at is not missing.
+        let is_known = self.found.is_silent.iter().all(|is_silent| !is_silent);
+        let wanted = |damage: &Damage| !is_enough || (is_known && damage.block < data);
+        damages.extend(missing(self.found).into_iter().filter(wanted));
+        damages.sort_by_key(|damage| damage.block);
+        if !is_enough {
+            return Err(self.not_recoverable(possible, damages));
+        }
+        branches.into_iter().for_each(|branch| source.join(branch));
+        let decoded: Vec<usize> = (0..data).filter(|&block| !verified.contains(block)).collect();
+        if !decoded.is_empty() {
+            let plan = self.found.codec.decoder(&verified);
+            let plan = plan.map_err(|_| self.not_recoverable(verified.len(), damages.clone()))?;
+            self.decode(&plan, &parity, &source)?.into_iter().for_each(|branch| source.join(branch));
         }
         if source.finish() != Some(self.found.manifest.source_hash) {
             return Err(Error::WrongHash { what: format!("backup {}", self.found.manifest.id) });
         }
-        Ok(())
+        let silent = self.found.is_silent.iter();
+        let stores = self.found.stores.iter().zip(&stores).zip(silent);
+        let stores = stores.map(|((store, source), is_silent)| ReadFrom {
+            store: store.url().to_owned(),
+            blocks: source.verified,
+            bytes: source.bytes,
+            is_slow: source.is_slow || *is_silent,
+            is_failing: source.is_failing,
+            behaviour: Behaviour {
+                bytes: source.bytes,
+                busy_seconds: source.waited.as_secs_f64(),
+                answer_seconds: source.answered_in().map(|time| time.as_secs_f64()),
+                failed: source.is_failing,
+            },
+        });
+        let (stores, verified) = (stores.collect(), verified.len() - geometry.empty_blocks().len());
+        let has_swept = self.staged.has_swept;
+        Ok(RestoreReport { damages, decoded, verified, stores, left_bytes, has_swept })
     }
 
-    /// Reads data blocks into their places, several at a time.
-    fn fetch_data(&mut self, source: &mut PieceHasher) -> Result<(), Error> {
-        let (found, staged) = (self.found, self.staged);
-        let data = found.manifest.geometry.profile().data();
-        let wanted = (0..data).filter(|&block| !self.verified.contains(block)).collect();
-        let progress = self.progress;
-        let place = |block, offset, piece: &[u8], branch: &mut PieceHasher| {
-            let at = found.manifest.geometry.data_range(block).start + offset;
-            staged
-                .write_all_at(piece, at)
-                .map_err(|source| Error::Staged { id: found.manifest.id, source })?;
-            branch.add(at, piece);
-            progress.advance(piece.len() as u64);
-            Ok(())
-        };
-        let fetched = self.fetch_all(wanted, || source.branch(), place)?;
-        fetched.into_iter().for_each(|(_, branch)| source.join(branch));
-        Ok(())
-    }
-
-    /// Reads parity blocks until there are enough, of which only the hashes matter here, and plans the decoding.
-    fn verify_parity(&mut self, untried: &mut Vec<usize>) -> Result<Arc<DecodePlan>, Error> {
-        let threshold = self.found.manifest.geometry.profile().threshold();
-        loop {
-            if let Ok(plan) = self.found.codec.decoder(&self.verified) {
-                return Ok(plan);
-            }
-            let wanted = threshold.saturating_sub(self.verified.len()).max(1);
-            let blocks = untried.split_off(untried.len().saturating_sub(wanted));
-            if blocks.is_empty() {
-                return Err(self.not_recoverable(self.verified.len()));
-            }
-            self.fetch_all(blocks, || (), |_, _, _, ()| Ok(()))?;
-        }
-    }
-
-    /// Decodes the lost data blocks and returns their parts of the source's hash. `None` if a parity block turned
-    /// out not to be what it was when it verified; it is not used again then.
-    fn decode(&mut self, plan: &DecodePlan, source: &PieceHasher) -> Result<Option<Vec<PieceHasher>>, Error> {
+    /// Decodes the lost data blocks and returns their parts of the source's hash.
+    fn decode(
+        &self,
+        plan: &DecodePlan,
+        parity: &BTreeMap<usize, Home>,
+        source: &PieceHasher,
+    ) -> Result<Vec<PieceHasher>, Error> {
         let ends = IntoStaged {
             found: self.found,
-            stores: &self.stores,
-            staged: self.staged,
+            parity,
+            staged: &self.staged.file,
             lost: outputs(plan).collect(),
             source,
             threads: self.resources.thread_count(),
-            io: self.io,
             progress: self.progress,
         };
         let pass = DecodePass {
@@ -177,75 +199,23 @@ impl Restore<'_> {
             stop: self.stop,
             io: self.io,
         };
-        let mut bad = Vec::new();
-        match pass.run() {
-            Err(Failure::Fatal(error)) => return Err(error),
-            Err(Failure::Store(error)) => bad.push(chain(&error)),
-            Ok(restored) => {
-                let mut branches = Vec::new();
-                for Restored { block, own, source } in restored {
-                    branches.push(source);
-                    if own.finish() != Some(self.found.manifest.hashes[block]) {
-                        bad.push(format!("block {block} was decoded to bytes that do not match its hash"));
-                    }
-                }
-                if bad.is_empty() {
-                    return Ok(Some(branches));
-                }
-            }
-        }
-        // All inputs verified once, so some store answers differently now. Find out which.
-        let data = self.found.manifest.geometry.profile().data();
-        let inputs: Vec<usize> = self.verified.iter().filter(|&block| block >= data).collect();
-        inputs.iter().for_each(|&block| self.verified.remove(block));
-        let again = self.fetch_all(inputs.clone(), || (), |_, _, _, ()| Ok(()))?;
-        if again.len() == inputs.len() {
-            return Err(Error::WrongHash {
-                what: format!("backup {} ({})", self.found.manifest.id, bad.join("; ")),
-            });
-        }
-        Ok(None)
-    }
-
-    /// Fetches blocks, several at a time; returns those that verified, ascending, with what `each` made of them.
-    fn fetch_all<T: Send>(
-        &mut self,
-        blocks: Vec<usize>,
-        fresh: impl Fn() -> T + Sync,
-        each: impl Fn(usize, u64, &[u8], &mut T) -> Result<(), Error> + Sync,
-    ) -> Result<Vec<(usize, T)>, Error> {
-        let this = &*self;
-        let fetch = |(): &mut (), block: usize| -> Result<_, Error> {
-            let (mut damages, mut made) = (Vec::new(), fresh());
-            let store = this.found.fetch(block, this.io, &mut damages, |offset, piece| {
-                this.stop.check()?;
-                if offset == 0 {
-                    made = fresh();
-                }
-                each(block, offset, piece, &mut made)
-            })?;
-            Ok((block, store, damages, made))
+        let restored = pass.run().map_err(|failure| match failure {
+            Failure::Fatal(error) => error,
+            Failure::Store(error) => error.into(),
+        })?;
+        let matched = |Restored { block, own, source }| match own.finish() {
+            Some(hash) if hash == self.found.manifest.hashes[block] => Ok(source),
+            _ => Err(Error::WrongHash {
+                what: format!("backup {}: block {block}, as decoded", self.found.manifest.id),
+            }),
         };
-        let mut fetched = Vec::new();
-        let threads = blocks.len().min(FETCHERS);
-        parallel::each(blocks.into_iter(), threads, || Ok(()), fetch, |result| fetched.push(result))?;
-        fetched.sort_by_key(|&(block, ..)| block);
-        let mut good = Vec::new();
-        for (block, store, damages, made) in fetched {
-            self.damages.extend(damages);
-            if store.is_some() {
-                self.verified.insert(block);
-                self.stores[block] = store;
-                good.push((block, made));
-            }
-        }
-        Ok(good)
+        restored.into_iter().map(matched).collect()
     }
 
-    fn not_recoverable(&self, good: usize) -> Error {
+    fn not_recoverable(&self, good: usize, damages: Vec<Damage>) -> Error {
         let threshold = self.found.manifest.geometry.profile().threshold();
         let missing = threshold.saturating_sub(good).max(1);
-        Error::NotRecoverable { id: self.found.manifest.id, good, missing, damages: self.damages.clone() }
+        Error::NotRecoverable { id: self.found.manifest.id, good, missing, damages }
     }
 }
 
@@ -255,6 +225,3 @@ pub(crate) fn missing(found: &Found) -> Vec<Damage> {
     let absent = (0..live.blocks()).filter(|&block| !live.contains(block));
     absent.map(|block| Damage { block, store: None, kind: DamageKind::Missing }).collect()
 }
-
-/// Blocks that are read at a time.
-const FETCHERS: usize = 8;

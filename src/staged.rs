@@ -2,155 +2,132 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use tempfile::NamedTempFile;
-use tokio::runtime::Handle;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
+use tempfile::{NamedTempFile, TempPath};
 
-use crate::decode::{Ends, Failure, Output};
 use crate::error::Error;
-use crate::fetch::Found;
-use crate::geometry::Frame;
-use crate::hash::PieceHasher;
-use crate::progress::Progress;
-use crate::read::{Input, RangeReader};
-use crate::store::block_name;
+use crate::id::BackupId;
+use crate::relics::{Claim, Spool};
 
-/// The output before it has its name.
+/// The output before it has its name. Dropping it removes it.
 pub(crate) struct Staged {
-    pub(crate) file: NamedTempFile,
+    pub(crate) file: Arc<File>,
+    path: TempPath,
     output: PathBuf,
     directory: PathBuf,
     replace: bool,
+    /// For a restore: blocks that are no part of the output.
+    spool: Option<Spool>,
+    /// Whether an earlier restore left something to go on with.
+    pub(crate) is_resumed: bool,
+    /// Whether what an earlier restore left was removed.
+    pub(crate) has_swept: bool,
 }
 
 impl Staged {
-    pub(crate) fn create(output: PathBuf, replace: bool, bytes: u64) -> Result<Self, Error> {
-        let failed = |source: io::Error| Error::Output { path: output.clone(), source };
-        match output.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => return Err(failed(io::ErrorKind::IsADirectory.into())),
-            Ok(_) if !replace => return Err(Error::OutputExists { path: output }),
-            // To replace a device or a link is not what anybody means.
-            Ok(metadata) if !metadata.is_file() => return Err(Error::NotAFile { path: output }),
-            _ => {}
-        }
-        let directory = match output.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    /// A file that is to be `output`, or replace it.
+    pub(crate) fn create(output: PathBuf, replace: bool) -> Result<Self, Error> {
+        let (directory, failed) = (check(&output, replace)?, failed(&output));
         let mut builder = tempfile::Builder::new();
-        let file = builder
-            .prefix(".tanner-restore-")
-            .permissions(permissions)
-            .tempfile_in(&directory)
-            .map_err(failed)?;
-        file.as_file().set_len(bytes).map_err(failed)?;
-        // No room is better known now than after hours. Some file systems cannot tell.
-        let reserved =
-            rustix::fs::fallocate(file.as_file(), rustix::fs::FallocateFlags::empty(), 0, bytes.max(1));
-        match reserved {
-            Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT | rustix::io::Errno::FBIG)) => {
-                return Err(failed(error.into()));
-            }
-            _ => file.as_file().set_len(bytes).map_err(failed)?,
+        builder.prefix(".tanner-").permissions(std::fs::Permissions::from_mode(0o666));
+        let (file, path) = builder.tempfile_in(&directory).map_err(failed)?.into_parts();
+        let (spool, is_resumed, has_swept) = (None, false, false);
+        Ok(Self { file: Arc::new(file), path, output, directory, replace, spool, is_resumed, has_swept })
+    }
+
+    /// The same for a restore of so many bytes, by a name by which the next restore of this backup to this output finds
+    /// it. If that is not to `resume`, it goes without what an earlier one left.
+    pub(crate) fn for_restore(
+        output: PathBuf,
+        replace: bool,
+        id: BackupId,
+        bytes: u64,
+        resume: bool,
+    ) -> Result<Self, Error> {
+        let directory = check(&output, replace)?;
+        let Claim { file, path, spool, is_resumed, has_swept } = Claim::new(&directory, &output, id, resume)?;
+        let path = TempPath::try_from_path(path).map_err(failed(&output))?;
+        let file = Arc::new(file);
+        let spool = Some(spool);
+        let staged = Self { file, path, output, directory, replace, spool, is_resumed, has_swept };
+        staged.reserve(bytes).map_err(failed(&staged.output))?;
+        Ok(staged)
+    }
+
+    /// No room is better known now than after hours. Some file systems cannot tell.
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        self.file.set_len(bytes)?;
+        match fallocate(&self.file, FallocateFlags::empty(), 0, bytes.max(1)) {
+            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
+            _ => self.file.set_len(bytes),
         }
-        Ok(Self { file, output, directory, replace })
+    }
+
+    /// The file for a block that is no part of the output.
+    pub(crate) fn spooled(&self, block: usize) -> io::Result<File> {
+        self.spool.as_ref().expect("a restore has one").file(block)
+    }
+
+    /// The blocks that have one.
+    pub(crate) fn spooled_blocks(&self) -> Vec<usize> {
+        self.spool.as_ref().map(Spool::blocks).unwrap_or_default()
     }
 
     /// Writes all of the file.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
-        let written = self.file.as_file().write_all_at(bytes, 0);
-        written.map_err(|source| Error::Output { path: self.output.clone(), source })
+        self.file.write_all_at(bytes, 0).map_err(failed(&self.output))
+    }
+
+    /// Leaves it all to a restore that goes on with it, and says where.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.path.disable_cleanup(true);
+        self.spool.iter_mut().for_each(Spool::keep);
+        self.path.to_path_buf()
     }
 
     /// Makes the file durable, then visible, then its name durable.
     pub(crate) fn publish(self) -> Result<(), Error> {
-        let failed = |source: io::Error| Error::Output { path: self.output.clone(), source };
-        self.file.as_file().sync_all().map_err(failed)?;
-        let exists = |error: &tempfile::PersistError| error.error.kind() == io::ErrorKind::AlreadyExists;
-        match self.replace {
-            true => self.file.persist(&self.output).map_err(|error| failed(error.error))?,
-            false => self.file.persist_noclobber(&self.output).map_err(|error| match exists(&error) {
-                true => Error::OutputExists { path: self.output.clone() },
-                false => failed(error.error),
-            })?,
+        let failed = failed(&self.output);
+        self.file.sync_all().map_err(&failed)?;
+        // Before the file, by which they would be found.
+        drop(self.spool);
+        let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
+        let file = NamedTempFile::from_parts((), self.path);
+        let named = match self.replace {
+            true => file.persist(&self.output),
+            false => file.persist_noclobber(&self.output),
         };
+        named.map_err(|error| match exists(&error.error) {
+            true if !self.replace => Error::OutputExists { path: self.output.clone() },
+            _ => failed(error.error),
+        })?;
         File::open(&self.directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 }
 
-/// A decoding pass into the staged file, which holds the verified data blocks in their places.
-pub(crate) struct IntoStaged<'a> {
-    pub(crate) found: &'a Found,
-    /// The store in which each parity block verified.
-    pub(crate) stores: &'a [Option<usize>],
-    pub(crate) staged: &'a File,
-    /// The blocks that are decoded.
-    pub(crate) lost: Vec<usize>,
-    /// The hash of the whole source, for branches.
-    pub(crate) source: &'a PieceHasher,
-    pub(crate) threads: usize,
-    pub(crate) io: &'a Handle,
-    pub(crate) progress: &'a Progress,
+/// Whether the file may be written; its directory.
+fn check(output: &Path, replace: bool) -> Result<PathBuf, Error> {
+    match output.symlink_metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            return Err(failed(output)(io::ErrorKind::IsADirectory.into()));
+        }
+        Ok(_) if !replace => return Err(Error::OutputExists { path: output.to_owned() }),
+        // To replace a device or a link is not what anybody means.
+        Ok(metadata) if !metadata.is_file() => return Err(Error::NotAFile { path: output.to_owned() }),
+        _ => {}
+    }
+    match output.parent() {
+        Some(parent) if parent != Path::new("") => Ok(parent.to_owned()),
+        _ => Ok(PathBuf::from(".")),
+    }
 }
 
-/// Hashes of one restored block: its own, and its part of the source's.
-pub(crate) struct Restored {
-    pub(crate) block: usize,
-    pub(crate) own: PieceHasher,
-    pub(crate) source: PieceHasher,
-}
-
-impl Ends for IntoStaged<'_> {
-    type Results = Vec<Restored>;
-
-    fn frames_at_once(&self) -> usize {
-        self.threads
-    }
-
-    /// A piece of each parity input is not counted: that would refuse small restores that do well with less.
-    fn inputs_bytes(&self) -> u64 {
-        0
-    }
-
-    fn fresh(&self) -> Vec<Restored> {
-        let geometry = &self.found.manifest.geometry;
-        let own = |block| PieceHasher::new(geometry.block_bytes(block), geometry.is_kib_aligned());
-        let restored = |&block: &usize| Restored { block, own: own(block), source: self.source.branch() };
-        self.lost.iter().map(restored).collect()
-    }
-
-    fn join(all: &mut Vec<Restored>, part: Vec<Restored>) {
-        for (sum, part) in all.iter_mut().zip(part) {
-            sum.own.join(part.own);
-            sum.source.join(part.source);
-        }
-    }
-
-    fn open(&self, block: usize, frame: Frame) -> Result<Input<'_>, Failure> {
-        let (id, geometry) = (self.found.manifest.id, &self.found.manifest.geometry);
-        let range = geometry.stored_steps(block, frame, 0..u64::MAX);
-        if block < geometry.profile().data() {
-            return Ok(Input::Staged(self.staged, geometry.data_range(block).start + range.start, id));
-        }
-        let store = self.stores[block].expect("parity inputs verified in some store");
-        let name = block_name(id, block);
-        let get = self.found.stores[store].transport.get(&name, range);
-        Ok(Input::Whole(RangeReader::new(self.io.block_on(get).map_err(Failure::Store)?)))
-    }
-
-    /// Writes the restored steps to their places and hashes them.
-    fn take(&self, outputs: &[Output<'_>], restored: &mut Vec<Restored>) -> Result<(), Failure> {
-        for (output, restored) in outputs.iter().zip(restored) {
-            let at = self.found.manifest.geometry.data_range(output.block).start + output.offset;
-            let failed = |source| Error::Staged { id: self.found.manifest.id, source };
-            self.staged.write_all_at(output.bytes, at).map_err(failed)?;
-            restored.own.add(output.offset, output.bytes);
-            restored.source.add(at, output.bytes);
-            self.progress.advance(output.bytes.len() as u64);
-        }
-        Ok(())
-    }
+fn failed(output: &Path) -> impl Fn(io::Error) -> Error {
+    let path = output.to_owned();
+    move |source| Error::Output { path: path.clone(), source }
 }

@@ -10,7 +10,8 @@ use common::stored::Stored;
 use common::{Blocks, Sink};
 use proptest::prelude::*;
 use tanner::{
-    Backup, BackupId, Error, Even, IoMode, Progress, Resources, RestoreReport, Shape, Stop, Store, restore,
+    Backup, BackupId, Error, Even, IoMode, Progress, Resources, RestoreReport, RestoreTo, Shape, Stop, Store,
+    restore,
 };
 use tanner_kernels::{CodeChoice, Codec, Construction, Profile};
 use tanner_transports::Memory;
@@ -20,7 +21,8 @@ impl Stored {
         let output = self.directory.path().join(name);
         let found = self.find().await?;
         let progress = Arc::new(Progress::default());
-        let report = restore(found, &output, false, &self.resources, &Stop::default(), &progress).await;
+        let to = RestoreTo { path: output.clone(), replace: false, resume: false };
+        let report = restore(found, to, &self.resources, &Stop::default(), &progress).await;
         if report.is_err() {
             assert!(!output.exists(), "a failed restore left a file under the final name");
         }

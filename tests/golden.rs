@@ -10,7 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use tanner::{
-    Backup, BackupId, Error, Even, Found, Geometry, IoMode, Progress, Resources, Shape, Stop, Store, restore,
+    Backup, BackupId, Error, Even, Found, Geometry, IoMode, Progress, Resources, RestoreTo, Shape, Stop,
+    Store, restore,
 };
 use tanner_kernels::{Construction, Profile};
 use tanner_transports::{Disk, Memory, Transport};
@@ -193,7 +194,8 @@ async fn restore_from_all(stores: Vec<Store>, id: BackupId) -> Result<Vec<u8>, E
     let path = output.path().join("restored");
     let found = Found::open(stores, id).await?;
     let resources = Arc::new(Resources::new(2, 256 << 20).unwrap());
-    restore(found, &path, false, &resources, &Stop::default(), &Arc::new(Progress::default())).await?;
+    let to = RestoreTo { path: path.clone(), replace: false, resume: false };
+    restore(found, to, &resources, &Stop::default(), &Arc::new(Progress::default())).await?;
     Ok(std::fs::read(path).unwrap())
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use tanner::scheduler::{Cheapest, Demand, Even, Facts, Fastest, Need, Policy, Survive};
 use tanner::{
-    Backup, BackupId, BackupReport, Error, Found, IoMode, Progress, Resources, Shape, Stop, Store,
+    Backup, BackupId, BackupReport, Error, Found, IoMode, Progress, Resources, RestoreTo, Shape, Stop, Store,
     read_object, restore,
 };
 use tanner_kernels::{CodeChoice, Codec};
@@ -183,7 +183,8 @@ async fn survives_all(
     }
     let (path, found) =
         (output.path().join("restored"), Found::open(case.without(&worst), id).await.unwrap());
-    restore(found, &path, true, resources, &Stop::default(), &Arc::new(Progress::default())).await.unwrap();
+    let to = RestoreTo { path: path.clone(), replace: true, resume: false };
+    restore(found, to, resources, &Stop::default(), &Arc::new(Progress::default())).await.unwrap();
     assert!(std::fs::read(&path).unwrap() == source, "without stores {worst:?}");
     losses
 }

@@ -23,7 +23,7 @@ use crate::hash::PieceHasher;
 use crate::id::BackupId;
 use crate::parallel::{self, blocking};
 use crate::resources::{Resources, Stop};
-use crate::restore::restore;
+use crate::restore::{RestoreTo, restore};
 use crate::scheduler::Even;
 use crate::source::IoMode;
 use crate::store::{Store, block_name};
@@ -136,7 +136,8 @@ impl Run {
             }
             let began = Instant::now();
             let found = Found::open(stores.clone(), id).await?;
-            restore(found, &paths.restored, true, resources, &stop, &progress).await?;
+            let to = RestoreTo { path: paths.restored.clone(), replace: true, resume: false };
+            restore(found, to, resources, &stop, &progress).await?;
             let shape = self.shape.to_string();
             let name = format!("restore {}", if lost == 0 { shape } else { decode_name(&shape, lost) });
             recorder.add(&subject(&name, threads), self.bytes, began.elapsed().as_secs_f64());

@@ -235,6 +235,17 @@ pub(super) struct RestoreArgs {
     #[arg(short, long)]
     pub(super) force: bool,
 
+    /// Go on with what a restore of this backup to this file left when it was stopped or killed; else that is removed
+    #[arg(long)]
+    pub(super) resume: bool,
+
+    /// The file for what was measured of stores, or none; the default is below the user's directory for state
+    #[arg(long, env = "TANNER_STATE", value_name = "FILE")]
+    pub(super) state: Option<String>,
+
+    #[command(flatten)]
+    pub(super) facts: FactArgs,
+
     #[command(flatten)]
     pub(super) limit: LimitArgs,
 
@@ -394,7 +405,7 @@ Exit codes:
        that is to be resumed
    10  the store, directory, backup or journal does not exist, or a peer cannot be reached
   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written, but of a backup with a
-       journal, which --resume goes on with; a second signal ends the run at once, which leaves
+       journal, or for a restore, which --resume goes on with; a second signal ends the run at once, which leaves
        what --resume goes on with, or sweep takes back
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,

@@ -29,7 +29,7 @@ pub(super) async fn bench(context: &Context, args: BenchArgs) -> Result<Outcome,
     let staged = match &args.page.report {
         Some(path) => {
             refuse_dash(path, "writing to standard output")?;
-            Some(Staged::create(path.clone(), args.page.force, 0)?)
+            Some(Staged::create(path.clone(), args.page.force)?)
         }
         None => None,
     };

@@ -23,6 +23,7 @@ use crate::manifest::Manifest;
 use crate::margins::Margins;
 use crate::report::BackupReport;
 use crate::resources::Resources;
+use crate::restore::{ReadFrom, RestoreTo};
 use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
 use crate::unfinished::{Resumable, unfinished};
@@ -191,19 +192,30 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
     refuse_dash(&args.output, "writing to standard output")?;
-    let found = find(context, &args.id, &args.from, &args.limit).await?;
+    let id = args.id.parse()?;
+    let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
+    args.facts.apply(&args.from, &mut stores)?;
+    args.limit.apply(&mut stores);
+    let state_file = State::file(args.state.as_deref());
+    let known = state_file.as_deref().map(State::read).unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    for Facts { url, measured, .. } in stores.iter_mut().map(|store| &mut store.facts) {
+        *measured = known.of_reads(url, now);
+    }
+    let found = Found::open_soon(stores, id).await?;
+    tell_troubles(context, &found);
     let resources = resources(context, &args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
     let disks = version::Disks::of(context, &found.stores);
-    let report = crate::restore::restore(
-        found,
-        &args.output,
-        args.force,
-        &resources,
-        &context.stop,
-        &context.progress,
-    )
-    .await?;
+    let to = RestoreTo { path: args.output.clone(), replace: args.force, resume: args.resume };
+    let report = crate::restore::restore(found, to, &resources, &context.stop, &context.progress).await?;
+    if let Some(path) = state_file {
+        let mut state = State::read(&path);
+        let asked = report.stores.iter().filter(|from| from.bytes > 0 || from.is_failing);
+        asked.for_each(|from| state.observe_reads(&from.store, now, &from.behaviour));
+        // The next run does without.
+        let _ = state.write(&path);
+    }
     let (bytes, seconds) = (manifest.geometry.source_bytes(), context.seconds());
     report_damages(output, &report.damages);
     output.say(&format!(
@@ -220,9 +232,31 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "  {} read and verified, {decoded}; the whole matches its hash",
         count(report.verified, "block")
     ));
+    match report.left_bytes {
+        0 => {}
+        bytes => output.say(&format!("  {} of it were there from an earlier restore", size(bytes))),
+    }
+    if report.has_swept {
+        output.say("  what an earlier restore had left was removed: --resume would have gone on with it");
+    }
+    for ReadFrom { store, is_slow, .. } in report.stores.iter().filter(|from| from.is_slow || from.is_failing)
+    {
+        let what = if *is_slow { "kept the other stores waiting" } else { "could not be read" };
+        output.say(&format!("  {store} {what}: others were asked first"));
+    }
     disks.say_fallback(output, None);
+    let urls = |is: fn(&ReadFrom) -> bool| -> Vec<&str> {
+        report.stores.iter().filter(|from| is(from)).map(|from| from.store.as_str()).collect()
+    };
+    let read = report.stores.iter();
+    let read = read.map(|from| json!({ "store": from.store, "blocks": from.blocks, "bytes": from.bytes }));
     let summary = json!({
         "id": manifest.id.to_string(),
+        "slow_stores": urls(|from| from.is_slow),
+        "failed_stores": urls(|from| from.is_failing),
+        "read": read.collect::<Vec<_>>(),
+        "bytes_resumed": report.left_bytes,
+        "swept": report.has_swept,
         "bytes": bytes,
         "bytes_per_second": bytes as f64 / seconds,
         "blocks": manifest.hashes.len(),
@@ -429,13 +463,17 @@ async fn find(context: &Context, id: &str, from: &[String], limit: &LimitArgs) -
 
 pub(super) async fn find_in(context: &Context, id: BackupId, stores: Vec<Store>) -> Result<Found, Error> {
     let found = Found::open(stores, id).await?;
+    tell_troubles(context, &found);
+    Ok(found)
+}
+
+fn tell_troubles(context: &Context, found: &Found) {
     for trouble in &found.troubles {
         context.output.say(&trouble.what);
         context
             .output
             .message("event", json!({ "event": "trouble", "store": trouble.store, "what": trouble.what }));
     }
-    Ok(found)
 }
 
 pub(super) fn report_damages(output: Output, damages: &[Damage]) {

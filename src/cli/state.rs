@@ -16,7 +16,12 @@ use crate::timed::Behaviour;
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct State {
+    /// How it was written to.
+    #[serde(default)]
     store: BTreeMap<String, Measured>,
+    /// How it was read from, which says nothing about how it takes bytes.
+    #[serde(default)]
+    read: BTreeMap<String, Measured>,
 }
 
 impl State {
@@ -34,7 +39,9 @@ impl State {
         let mut text = String::new();
         let read = File::open(path).and_then(|file| file.take(STATE_BYTES_MAX).read_to_string(&mut text));
         let mut state: Self = read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default();
-        state.store.retain(|_, measured| measured.is_sound());
+        for stores in state.both() {
+            stores.retain(|_, measured| measured.is_sound());
+        }
         state
     }
 
@@ -43,10 +50,31 @@ impl State {
         self.store.get(url).copied().unwrap_or_default()
     }
 
-    /// Takes in how a store behaved.
+    /// What was measured of a store that was read from, unless that is long ago: who is asked last on account of it
+    /// would never be measured again.
+    pub(super) fn of_reads(&self, url: &str, now: f64) -> Measured {
+        let read = self.read.get(url).copied();
+        read.filter(|read| now - read.seen_at() < Measured::HALF_LIFE_SECONDS).unwrap_or_default()
+    }
+
+    /// Takes in how a store behaved that was written to.
     pub(super) fn observe(&mut self, url: &str, now: f64, behaviour: &Behaviour) {
-        let measured = self.store.entry(url.to_owned()).or_default();
-        if behaviour.bytes >= TELLING_BYTES && behaviour.busy_seconds > 0.0 {
+        Self::add(&mut self.store, url, now, behaviour);
+    }
+
+    /// Takes in how a store behaved that was read from.
+    pub(super) fn observe_reads(&mut self, url: &str, now: f64, behaviour: &Behaviour) {
+        Self::add(&mut self.read, url, now, behaviour);
+    }
+
+    fn both(&mut self) -> [&mut BTreeMap<String, Measured>; 2] {
+        [&mut self.store, &mut self.read]
+    }
+
+    fn add(stores: &mut BTreeMap<String, Measured>, url: &str, now: f64, behaviour: &Behaviour) {
+        let measured = stores.entry(url.to_owned()).or_default();
+        let is_long = behaviour.busy_seconds >= TELLING_SECONDS;
+        if is_long || (behaviour.bytes >= TELLING_BYTES && behaviour.busy_seconds > 0.0) {
             measured.observe_bytes(now, behaviour.bytes, behaviour.busy_seconds);
         }
         if let Some(seconds) = behaviour.answer_seconds {
@@ -59,10 +87,12 @@ impl State {
 
     /// Replaces the file, without the stores that were not seen for longest if there are too many.
     pub(super) fn write(mut self, path: &Path) -> io::Result<()> {
-        while self.store.len() > STORES_MAX {
-            let oldest = self.store.iter().min_by(|a, b| a.1.seen_at().total_cmp(&b.1.seen_at()));
-            let Some(url) = oldest.map(|(url, _)| url.clone()) else { break };
-            self.store.remove(&url);
+        for stores in self.both() {
+            while stores.len() > STORES_MAX {
+                let oldest = stores.iter().min_by(|a, b| a.1.seen_at().total_cmp(&b.1.seen_at()));
+                let Some(url) = oldest.map(|(url, _)| url.clone()) else { break };
+                stores.remove(&url);
+            }
         }
         // A device in its place is not ours to replace.
         if path.metadata().is_ok_and(|found| !found.is_file()) {
@@ -85,15 +115,27 @@ pub(super) fn state_directory() -> Option<PathBuf> {
 }
 
 /// More is not read.
-const STATE_BYTES_MAX: u64 = 1 << 20;
+const STATE_BYTES_MAX: u64 = 2 << 20;
 /// Stores that are remembered; a URL is rarely longer than 2 KiB, so all of them can be read again.
 const STORES_MAX: usize = 256;
-/// What is less says more about caches than about the store.
+/// What is less says more about caches than about the store, unless it takes long.
 const TELLING_BYTES: u64 = 1 << 20;
+const TELLING_SECONDS: f64 = 1.0;
 
 #[cfg(test)]
 mod tests {
     use super::{Behaviour, STORES_MAX, State};
+
+    /// A store that once dripped would be asked last for ever; and how it takes bytes is another matter.
+    #[test]
+    fn reads_are_known_for_a_week_and_say_nothing_about_writes() {
+        let mut state = State::default();
+        let drip = Behaviour { bytes: 1000, busy_seconds: 2.0, answer_seconds: Some(0.5), failed: false };
+        state.observe_reads("file:///a", 1e9, &drip);
+        assert_eq!(state.of_reads("file:///a", 1e9 + 86_400.0).rate(), Some(500.0));
+        assert_eq!(state.of_reads("file:///a", 1e9 + 8.0 * 86_400.0), Default::default());
+        assert_eq!(state.of("file:///a"), Default::default());
+    }
 
     #[test]
     fn a_state_file_that_is_wrong_is_as_good_as_none_and_a_full_one_forgets_the_oldest() {

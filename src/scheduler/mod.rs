@@ -16,6 +16,7 @@ mod moving;
 mod need;
 mod place;
 mod policy;
+pub(crate) mod reading;
 mod survive;
 pub(crate) mod writing;
 

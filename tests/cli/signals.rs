@@ -34,21 +34,24 @@ fn a_backup_that_is_interrupted_leaves_nothing() {
 }
 
 #[test]
-fn a_restore_that_is_interrupted_leaves_nothing_and_keeps_the_old_file() {
+fn a_restore_that_is_interrupted_keeps_what_it_read_and_the_old_file() {
     let place = Place::new();
     let (source, stores) = (place.sparse("source", BYTES), place.stores(3));
     let id = back_up(&source, "-k 4 -m 2", &stores).run().expect(0).out.trim().to_owned();
-    let restore = |force: &str| {
+    let restore = |flag: &str| {
         let restore = tanner("restore").arg(&id).stores("--from", &stores).words("--threads 1 -o");
-        restore.arg(place.output()).words(force)
+        restore.arg(place.output()).words(flag)
     };
     for (signal, code) in SIGNALS {
         let begin = || {
             let _ = fs::remove_file(place.output());
             restore("")
         };
-        interrupt(signal, begin).expect(code);
-        assert_eq!(files_below(&place.join("out")), [""; 0]);
+        interrupt(signal, begin).expect(code).out_has("to go on with it add --resume");
+        let left = files_below(&place.join("out"));
+        assert!(left.len() == 1 && left[0].starts_with(".tanner-restore-"), "{left:?}");
+        restore("--resume").run().expect(0);
+        assert_eq!(files_below(&place.join("out")), ["restored"]);
     }
     // With blocks to decode, the longer part of the work.
     fs::remove_dir_all(&stores[0]).unwrap();
@@ -57,8 +60,10 @@ fn a_restore_that_is_interrupted_leaves_nothing_and_keeps_the_old_file() {
         restore("--force")
     };
     interrupt(Signal::TERM, begin).expect(143);
-    assert_eq!(files_below(&place.join("out")), ["restored"]);
     assert_eq!(fs::read(place.output()).unwrap(), b"old");
+    restore("--force --resume").run().expect(0);
+    assert_eq!(files_below(&place.join("out")), ["restored"]);
+    assert_eq!(fs::metadata(place.output()).unwrap().len(), BYTES);
 }
 
 #[test]
