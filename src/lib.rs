@@ -20,6 +20,7 @@ pub mod bench;
 pub mod certify;
 mod checkpoint;
 pub mod cli;
+mod copies;
 mod decode;
 mod encode;
 mod error;
