@@ -52,6 +52,8 @@ mod report;
 mod resources;
 mod restore;
 pub mod scheduler;
+#[cfg(test)]
+mod simulation;
 mod source;
 mod staged;
 mod store;
