@@ -3,6 +3,7 @@
 //! The reader fills one chunk while the one before is encoded. All of it runs on its own threads; `Bytes`
 //! in bounded channels lead to the stores.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -30,6 +31,8 @@ pub(crate) struct Pass<'a> {
     pub(crate) progress: &'a (dyn Fn(u64) + Sync),
     /// The blocks to make. Without parity among them nothing else is read.
     pub(crate) wanted: &'a BlockSet,
+    /// Of blocks that were made before, how many bytes, and their hash.
+    pub(crate) known: &'a BTreeMap<usize, (u64, Hash)>,
 }
 
 /// What a pass found out.
@@ -158,7 +161,7 @@ impl Pass<'_> {
 
             let buffer = buffer.freeze();
             let first = chunk.frame.start + chunk.start;
-            let slices: Vec<(usize, Bytes, PieceHasher)> = blocks
+            let slices: Vec<(usize, Bytes, PieceHasher, bool)> = blocks
                 .par_iter_mut()
                 .enumerate()
                 .filter(|(block, _)| self.wanted.contains(*block))
@@ -170,16 +173,19 @@ impl Pass<'_> {
                         if is_data { range.end - range.start } else { ((steps + tail) * unit) as u64 };
                     let end = start + usize::try_from(bytes).expect("a chunk is in memory");
                     let slice = &buffer.stream(block)[start..end];
-                    hasher.update(slice);
+                    let is_known = update(hasher, slice, self.known.get(&block));
                     let mut branch = source.branch();
                     if is_data {
                         branch.add(range.start, slice);
                     }
-                    (block, buffer.slice(block, start..end), branch)
+                    (block, buffer.slice(block, start..end), branch, is_known)
                 })
                 .collect();
             let mut data_bytes = 0;
-            for (block, slice, branch) in slices {
+            if slices.iter().any(|&(.., is_known)| !is_known) {
+                return Err(self.source.changed_before());
+            }
+            for (block, slice, branch, _) in slices {
                 source.join(branch);
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
@@ -189,8 +195,12 @@ impl Pass<'_> {
             (self.progress)(data_bytes);
             done += chunk.steps;
             streams.advance(1.0 - done as f64 / steps_in_all as f64);
+            streams.checkpoint(self.stop, |block| (blocks[block].count(), blocks[block].finalize()))?;
         }
         // The reader ends early if it is told to.
+        if self.stop.is_requested() {
+            streams.checkpoint(self.stop, |block| (blocks[block].count(), blocks[block].finalize()))?;
+        }
         self.stop.check()?;
         Ok(Hashes { blocks: blocks.iter().map(Hasher::finalize).collect(), source: source.finish() })
     }
@@ -198,6 +208,19 @@ impl Pass<'_> {
     fn makes_parity(&self) -> bool {
         self.wanted.iter().any(|block| block >= self.geometry.profile().data())
     }
+}
+
+/// Hashes what comes next of a block; false if that makes known bytes different ones.
+fn update(hasher: &mut Hasher, slice: &[u8], known: Option<&(u64, Hash)>) -> bool {
+    let left = known.and_then(|(bytes, _)| bytes.checked_sub(hasher.count()));
+    let left = left.and_then(|left| usize::try_from(left).ok()).filter(|&left| left <= slice.len());
+    let (Some(left), Some((_, hash))) = (left, known) else {
+        hasher.update(slice);
+        return true;
+    };
+    let is_known = hasher.update(&slice[..left]).finalize() == *hash;
+    hasher.update(&slice[left..]);
+    is_known
 }
 
 /// 128 KiB of each block: enough for one write, little enough that a chunk is still in the caches when it is written.

@@ -210,8 +210,8 @@ pub enum Error {
         /// What was compared.
         what: String,
     },
-    /// Too many stores failed for the backup to be restorable; what was written was taken back.
-    #[error("only {stored} of {blocks} blocks could be stored and {needed} are needed: nothing is kept")]
+    /// Too many stores failed for the backup to be restorable; what was written was taken back, or is to be gone on with.
+    #[error("only {stored} of {blocks} blocks could be stored and {needed} are needed: {}", kept(*unfinished))]
     Quorum {
         /// Blocks stored.
         stored: usize,
@@ -219,6 +219,8 @@ pub enum Error {
         blocks: usize,
         /// How many always suffice.
         needed: usize,
+        /// The backup, if another run can go on with it.
+        unfinished: Option<BackupId>,
         /// The first failure.
         source: TransportError,
     },
@@ -400,6 +402,66 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// Another run has the journal of a backup.
+    #[error("backup {id} is being made or taken back by another run: wait until that ends")]
+    JournalBusy {
+        /// The backup.
+        id: BackupId,
+    },
+    /// Journals cannot be read or written.
+    #[error("the journals in {} cannot be used: name another directory by --journal, or none", path.display())]
+    Journal {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// No unfinished backup has this id.
+    #[error("no backup {id} is unfinished by the journals in {}", path.display())]
+    NoJournal {
+        /// The backup.
+        id: BackupId,
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A backup cannot be gone on with by other arguments.
+    #[error(
+        "backup {id} began with {what} {before}, which now would be {now}: repeat its arguments, or take it back with `tanner sweep {id}`"
+    )]
+    ResumeDiffers {
+        /// The backup.
+        id: BackupId,
+        /// What is different.
+        what: &'static str,
+        /// What it was.
+        before: String,
+        /// What it would be.
+        now: String,
+    },
+    /// A backup cannot be gone on with because its source is not what it was.
+    #[error(
+        "{} changed since backup {id} of it began ({how}): take that back with `tanner sweep {id}` and begin anew",
+        path.display()
+    )]
+    ResumeChanged {
+        /// The source.
+        path: PathBuf,
+        /// The backup.
+        id: BackupId,
+        /// What changed.
+        how: String,
+    },
+    /// Stopped by a signal; what was stored is to be gone on with.
+    #[error(
+        "stopped by {}: backup {id} is unfinished; the same command with --resume goes on with it, `tanner sweep` takes it back",
+        if *signal == 15 { "SIGTERM" } else { "SIGINT" }
+    )]
+    Suspended {
+        /// The signal's number.
+        signal: u8,
+        /// The backup.
+        id: BackupId,
+    },
     /// Stopped by a signal; nothing was stored or written.
     #[error("stopped by {}: nothing was stored or written", signal_name(*signal))]
     Stopped {
@@ -436,6 +498,7 @@ impl Error {
             | Self::Config { .. }
             | Self::Unpinned { .. }
             | Self::StoreNamed { .. }
+            | Self::ResumeDiffers { .. }
             | Self::NoLabel { .. }
             | Self::Fact { .. }
             | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
@@ -447,13 +510,16 @@ impl Error {
             | Self::StoreQuorum { .. }
             | Self::Unsurvivable { .. }
             | Self::NoRoom { .. } => 6,
-            Self::SourceChanged { .. } => 7,
+            Self::SourceChanged { .. } | Self::ResumeChanged { .. } => 7,
             Self::NoSuchBackup { .. }
             | Self::BenchDirectory { .. }
             | Self::NoSuchStore { .. }
+            | Self::NoJournal { .. }
             | Self::NetUnreachable { .. }
             | Self::Store(TransportError::Missing { .. }) => 10,
-            Self::Stopped { signal } | Self::RestoreStopped { signal, .. } => 128 + signal,
+            Self::Stopped { signal }
+            | Self::Suspended { signal, .. }
+            | Self::RestoreStopped { signal, .. } => 128 + signal,
             Self::Source { .. }
             | Self::Threads { .. }
             | Self::Identity(_)
@@ -462,6 +528,8 @@ impl Error {
             | Self::RestoreUnderway { .. }
             | Self::BenchWrong { .. }
             | Self::NetListen { .. }
+            | Self::JournalBusy { .. }
+            | Self::Journal { .. }
             | Self::Net { .. }
             | Self::NetPeer { .. }
             | Self::Store(_) => 1,
@@ -471,6 +539,13 @@ impl Error {
 
 fn signal_name(signal: u8) -> &'static str {
     if signal == 15 { "SIGTERM" } else { "SIGINT" }
+}
+
+fn kept(unfinished: Option<BackupId>) -> String {
+    unfinished.map_or_else(
+        || "nothing is kept".into(),
+        |id| format!("backup {id} is unfinished; the same command with --resume goes on with it"),
+    )
 }
 
 impl From<Refusal> for Error {

@@ -1,6 +1,5 @@
 //! Finding a backup in its stores.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use tanner_kernels::{BlockSet, Codec};
 use tanner_transports::{ObjectName, Transport, TransportError};
 use tokio::time::{Instant, timeout_at};
 
+use crate::copies::Copies;
 use crate::error::Error;
 use crate::id::BackupId;
 use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
@@ -104,9 +104,6 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Copies of the manifest, the same bytes counted together.
-type Copies = BTreeMap<Vec<u8>, (Manifest, Vec<usize>)>;
-
 impl Found {
     /// Looks for backup `id` in the stores.
     ///
@@ -129,7 +126,7 @@ impl Found {
     }
 
     async fn open_within(stores: Vec<Store>, id: BackupId, is_hurried: bool) -> Result<Self, Error> {
-        let (mut copies, mut troubles, mut unreadable) = (Copies::new(), Vec::new(), false);
+        let (mut copies, mut troubles, mut unreadable) = (Copies::default(), Vec::new(), false);
         let trouble = |store: &Store, what: String| Trouble { store: store.url().to_owned(), what };
         let silent = |store: &Store| format!("{} does not answer", store.url());
         let asked = stores.iter().map(|store| read_manifest(store, id));
@@ -142,7 +139,7 @@ impl Found {
             };
             match answer {
                 Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
-                    Ok(manifest) => copies.entry(bytes).or_insert((manifest, Vec::new())).1.push(index),
+                    Ok(manifest) => copies.add(index, manifest),
                     Err(error) => {
                         troubles.push(trouble(
                             store,
@@ -157,17 +154,14 @@ impl Found {
                 Err(error) => troubles.push(trouble(store, chain(&error))),
             }
         }
-        // Of copies that differ, the one that most stores have; nobody but the user can tell which store lies.
-        let most = copies.values().map(|(_, holders)| holders.len()).max().unwrap_or(0);
-        if copies.values().filter(|(_, holders)| holders.len() == most).count() > 1 {
+        if copies.is_empty() {
+            return Err(no_manifest(id, unreadable, &troubles, &stores));
+        }
+        let (manifest, holders) = copies.most().ok_or_else(|| {
             let what =
                 "the stores' manifests differ, and none is on most stores: name those that you trust".into();
-            return Err(Error::NoManifest { id, what });
-        }
-        let Some((manifest, holders)) = copies.into_values().find(|(_, holders)| holders.len() == most)
-        else {
-            return Err(no_manifest(id, unreadable, &troubles, &stores));
-        };
+            Error::NoManifest { id, what }
+        })?;
         for (index, store) in stores.iter().enumerate() {
             if !holders.contains(&index) && troubles.iter().all(|trouble| trouble.store != store.url()) {
                 troubles.push(trouble(

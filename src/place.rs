@@ -70,7 +70,7 @@ impl Jobs {
             let name = block_name(found.manifest.id, block);
             match found.stores[store].transport.put(&name, Some(length)).await {
                 Ok(put) => {
-                    let (sink, _, writer) = spawn_writer(put);
+                    let (sink, writer) = spawn_writer(put);
                     self.sinks.push((block, sink));
                     self.writers.push((self.blocks.len(), writer));
                 }

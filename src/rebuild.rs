@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::read::{Input, RangeReader, Spans, SymbolReader};
 use crate::resources::{Resources, Stop};
 use crate::store::block_name;
-use crate::streams::hand_over;
+use crate::streams::{Item, hand_over};
 
 /// What a rebuild reads, and from where.
 pub(crate) struct Sources {
@@ -87,7 +87,7 @@ impl Sources {
 }
 
 /// Where the bytes of one block go.
-pub(crate) type Sink = (usize, mpsc::Sender<Bytes>);
+pub(crate) type Sink = (usize, mpsc::Sender<Item>);
 
 /// What rebuilding and copying need.
 pub(crate) struct Rebuild {

@@ -16,7 +16,6 @@ use tanner_kernels::BlockSet;
 use tanner_transports::TransportError;
 use tokio::runtime::Handle;
 
-use crate::backup::put_and_read_back;
 use crate::error::Error;
 use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, read_manifest};
 use crate::manifest::{Manifest, ManifestError};
@@ -25,7 +24,7 @@ use crate::place::{Jobs, wrong_copies};
 use crate::progress::Progress;
 use crate::rebuild::{Rebuild, Sources};
 use crate::resources::{Resources, Stop};
-use crate::store::{block_name, manifest_name};
+use crate::store::{block_name, manifest_name, put_and_read_back};
 use crate::streams::{Writer, abandon};
 use crate::verify::{Health, glance, verify};
 

@@ -119,6 +119,13 @@ impl Source {
         self.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     }
 
+    /// What tells it from a file that was changed between two runs: size, inode, and when it was modified. Not the device,
+    /// whose number may be another after the next start of the machine.
+    pub(crate) fn stamp(&self) -> [i64; 4] {
+        let Stamp { bytes, inode: (_, inode), modified, .. } = self.stamp;
+        [bytes.cast_signed(), inode.cast_signed(), modified.0, modified.1]
+    }
+
     /// Which reader is in use.
     #[must_use]
     pub fn reader(&self) -> &'static str {
@@ -195,6 +202,11 @@ impl Source {
     /// A second reading gave other bytes than the first.
     pub(crate) fn changed_meanwhile(&self) -> Error {
         self.changed("it reads differently now")
+    }
+
+    /// The error for a source whose bytes are not those of an earlier run.
+    pub(crate) fn changed_before(&self) -> Error {
+        self.changed("its bytes are not those that were read before")
     }
 
     fn changed(&self, how: &'static str) -> Error {

@@ -1,10 +1,13 @@
 //! Stores: opened transports, and the names of a backup's objects in them.
 
+use std::io;
 use std::sync::Arc;
 
-use tanner_transports::{ObjectName, Registry, Transport};
+use bytes::Bytes;
+use tanner_transports::{ObjectName, Registry, Target, Transport, TransportError};
 
 use crate::error::Error;
+use crate::fetch::read_object;
 use crate::id::BackupId;
 use crate::probe::facts_of;
 use crate::scheduler::Facts;
@@ -59,6 +62,28 @@ pub(crate) fn block_name(id: BackupId, block: usize) -> ObjectName {
 /// The name of a manifest.
 pub(crate) fn manifest_name(id: BackupId) -> ObjectName {
     ObjectName::new(format!("{id}/{MANIFEST}")).expect("hex digits and a word are a name")
+}
+
+/// Stores an object and reads it back.
+pub(crate) async fn put_and_read_back(
+    transport: &dyn Transport,
+    name: &ObjectName,
+    bytes: Bytes,
+) -> Result<(), TransportError> {
+    let length = bytes.len() as u64;
+    let mut put = transport.put(name, Some(length)).await?;
+    put.write(bytes.clone()).await?;
+    match put.commit().await {
+        // An earlier run put it, and did not live to read it back.
+        Err(TransportError::Exists { .. }) => {}
+        committed => committed?,
+    }
+    if read_object(transport, name).await? == bytes { Ok(()) } else { Err(differs(transport.url(), name)) }
+}
+
+fn differs(store: &str, name: &ObjectName) -> TransportError {
+    let source = io::Error::new(io::ErrorKind::InvalidData, "it reads back differently");
+    TransportError::Corrupt { at: Target::object(store, name), source }
 }
 
 /// The part of a manifest's name behind the id.

@@ -1,8 +1,9 @@
 //! The streams of a pass to its stores: each block has a queue of its own, and a task that empties it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use blake3::Hash;
 use bytes::Bytes;
 use tanner_transports::{Put, TransportError};
 use tokio::sync::mpsc;
@@ -10,147 +11,190 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::timeout_at;
 
+use crate::checkpoint::{Checkpoint, Marker};
 use crate::error::Error;
+use crate::job::SharedWriting;
+use crate::journal::Mark;
 use crate::resources::Stop;
-use crate::scheduler::{Load, excess};
+use crate::scheduler::writing::Seen;
 use crate::timed::Meter;
 
 /// A task that writes a block. The put is handed back, not yet visible.
 pub(crate) type Writer = JoinHandle<Result<Box<dyn Put>, TransportError>>;
 
-/// Whether a store may be relieved of these blocks.
-pub(crate) type MayDrop = Box<dyn FnMut(usize, &[usize]) -> bool + Send>;
+/// What goes through the queue of a block.
+pub(crate) enum Item {
+    Bytes(Bytes),
+    Keep(Marker),
+}
 
 /// The ends of all streams that the pass writes to.
 pub(crate) struct Streams {
     /// By block; none where nothing is to be written.
     streams: Vec<Option<Stream>>,
-    stores: usize,
-    may_drop: MayDrop,
+    writing: SharedWriting,
+    /// For how long the pass waited for stores.
+    waited: Duration,
     /// The share of the source that is still to come.
     left: f64,
-    began: Instant,
-    span: Span,
+    keeping: Option<Keeping>,
 }
 
-struct Stream {
-    store: usize,
-    sink: mpsc::Sender<Bytes>,
-    meter: Arc<Meter>,
-    task: AbortHandle,
+pub(crate) struct Stream {
+    pub(crate) store: usize,
+    pub(crate) sink: mpsc::Sender<Item>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) task: AbortHandle,
+    /// Bytes of the block that its store has already: so many are left out.
+    pub(crate) skip: u64,
 }
 
-/// What happens between two looks at the stores.
-struct Span {
-    began: Instant,
-    /// How long the pass waited for stores.
-    waited: Duration,
-    /// How long each stream had been writing when it began.
-    busy: Vec<Duration>,
+/// When streams keep what they have, and where that is written down.
+pub(crate) struct Keeping {
+    pub(crate) interval: Duration,
+    pub(crate) done: mpsc::UnboundedSender<Vec<Mark>>,
+    pub(crate) last: Instant,
+    /// The last checkpoint, until it is done.
+    pub(crate) underway: Weak<Checkpoint>,
+    /// Since when the run is to stop.
+    pub(crate) stops_since: Option<Instant>,
+}
+
+impl Keeping {
+    pub(crate) fn new(interval: Duration, done: mpsc::UnboundedSender<Vec<Mark>>) -> Self {
+        Self { interval, done, last: Instant::now(), underway: Weak::new(), stops_since: None }
+    }
 }
 
 impl Streams {
     /// For so many blocks, none of which is written yet.
-    pub(crate) fn new(blocks: usize, stores: usize, may_drop: MayDrop) -> Self {
-        let began = Instant::now();
-        let span = Span { began, waited: Duration::ZERO, busy: vec![Duration::ZERO; blocks] };
+    pub(crate) fn new(blocks: usize, writing: SharedWriting, keeping: Option<Keeping>) -> Self {
         let streams = (0..blocks).map(|_| None).collect();
-        Self { streams, stores, may_drop, left: 1.0, began, span }
+        Self { streams, writing, waited: Duration::ZERO, left: 1.0, keeping }
     }
 
-    /// Opens the stream of a block.
-    pub(crate) fn open(&mut self, block: usize, store: usize, put: Box<dyn Put>) -> (Arc<Meter>, Writer) {
-        let (sink, meter, writer) = spawn_writer(put);
-        let task = writer.abort_handle();
-        self.streams[block] = Some(Stream { store, sink, meter: meter.clone(), task });
-        (meter, writer)
+    /// The stream of a block.
+    pub(crate) fn add(&mut self, block: usize, stream: Stream) {
+        self.streams[block] = Some(stream);
     }
 
-    /// Hands bytes to the stream of a block, and waits until there is room. A block whose stream ended is lost, and the
-    /// pass goes on.
+    /// Hands bytes of a block to its stream, but for those that its store has already.
     ///
     /// # Errors
     /// If the run is to stop.
     pub(crate) fn send(&mut self, stop: &Stop, block: usize, mut bytes: Bytes) -> Result<(), Error> {
+        if let Some(stream) = &mut self.streams[block] {
+            let skipped = usize::try_from(stream.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
+            stream.skip -= skipped as u64;
+            bytes = bytes.split_off(skipped);
+        }
+        if bytes.is_empty() { Ok(()) } else { self.push(stop, block, Item::Bytes(bytes)) }
+    }
+
+    /// Lets all streams keep what they were given, if it is time. `made` says how many bytes of a block were made, and their
+    /// hash.
+    ///
+    /// # Errors
+    /// If the run is to stop.
+    pub(crate) fn checkpoint(
+        &mut self,
+        stop: &Stop,
+        made: impl Fn(usize) -> (u64, Hash),
+    ) -> Result<(), Error> {
+        let Some(keeping) = &mut self.keeping else { return Ok(()) };
+        let is_time = keeping.last.elapsed() >= keeping.interval && keeping.underway.strong_count() == 0;
+        if !is_time && !stop.is_requested() {
+            return Ok(());
+        }
+        let checkpoint = Checkpoint::new(keeping.done.clone());
+        (keeping.last, keeping.underway) = (Instant::now(), Arc::downgrade(&checkpoint));
+        for block in 0..self.streams.len() {
+            let Some(stream) = &self.streams[block] else { continue };
+            // Kept parts that begin behind what was made hold more than they are to be asked for.
+            if stream.skip == 0 {
+                let (bytes, hash) = made(block);
+                let marker = checkpoint.marker(block, stream.store, bytes, hash);
+                self.push(stop, block, Item::Keep(marker))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room in the queue of a block. A block whose stream ended is lost, and the pass goes on.
+    fn push(&mut self, stop: &Stop, block: usize, mut item: Item) -> Result<(), Error> {
         let began = Instant::now();
-        let mut waited = Duration::ZERO;
+        let mut stalled = Duration::ZERO;
         while let Some(stream) = &self.streams[block] {
-            match stream.sink.try_send(bytes) {
+            match stream.sink.try_send(item) {
                 Ok(()) => break,
                 Err(TrySendError::Closed(_)) => {
                     self.streams[block] = None;
                     break;
                 }
-                Err(TrySendError::Full(back)) => bytes = back,
+                Err(TrySendError::Full(back)) => item = back,
             }
-            // A store may hang for ever; whoever stops the run must not.
-            stop.check()?;
+            self.check(stop)?;
             std::thread::sleep(FULL_STORE_WAIT);
-            self.span.waited += began.elapsed() - waited;
-            waited = began.elapsed();
-            self.look(waited > STALLED);
+            self.waited += began.elapsed() - stalled;
+            stalled = began.elapsed();
+            self.look(stalled);
         }
         Ok(())
+    }
+
+    /// A store may hang for ever; whoever stops the run must not. What is to be gone on with is handed over, if it can be
+    /// soon.
+    fn check(&mut self, stop: &Stop) -> Result<(), Error> {
+        let Some(keeping) = &mut self.keeping else { return stop.check() };
+        let is_over = stop.is_requested()
+            && keeping.stops_since.get_or_insert_with(Instant::now).elapsed() > HAND_OVER_WAIT;
+        if is_over { stop.check() } else { Ok(()) }
     }
 
     /// Tells how much of the source is still to come.
     pub(crate) fn advance(&mut self, left: f64) {
         self.left = left;
-        self.look(false);
+        self.look(Duration::ZERO);
     }
 
     /// Takes blocks from a store that holds up all others.
-    fn look(&mut self, is_stalled: bool) {
+    fn look(&mut self, stalled: Duration) {
         let now = Instant::now();
-        let span = now - self.span.began;
-        if span < SPAN_LEAST.max((now - self.began) / SPANS) {
-            return;
+        let busy = |block: usize| {
+            self.streams[block].as_ref().map_or(Duration::ZERO, |stream| stream.meter.busy(now))
+        };
+        let seen = Seen { waited: self.waited, stalled, left: self.left, busy: &busy };
+        let taken = self.writing.with(|now, writing| writing.look(now, &seen));
+        for block in taken {
+            self.streams[block].take().inspect(|stream| stream.task.abort());
         }
-        let mut loads = vec![Load { blocks: 0, busy: 0.0 }; self.stores];
-        for (stream, before) in self.streams.iter().zip(&self.span.busy) {
-            let Some(stream) = stream else { continue };
-            let load = &mut loads[stream.store];
-            load.blocks += 1;
-            load.busy = load.busy.max((stream.meter.busy(now) - *before).div_duration_f64(span).min(1.0));
-        }
-        let pass_busy = 1.0 - self.span.waited.div_duration_f64(span).min(1.0);
-        for (store, blocks) in excess(&loads, pass_busy, self.left) {
-            // The cheapest to make again are data blocks, of which only their part of the source is read.
-            let of_store = |stream: &Option<Stream>| stream.as_ref().is_some_and(|s| s.store == store);
-            let candidates = (0..self.streams.len()).filter(|&block| of_store(&self.streams[block]));
-            let blocks: Vec<usize> = candidates.take(blocks).collect();
-            if is_stalled || (self.may_drop)(store, &blocks) {
-                for block in blocks {
-                    self.streams[block].take().inspect(|stream| stream.task.abort());
-                }
-            }
-        }
-        let busy = self
-            .streams
-            .iter()
-            .zip(&self.span.busy)
-            .map(|(stream, before)| stream.as_ref().map_or(*before, |stream| stream.meter.busy(now)));
-        self.span = Span { began: now, waited: Duration::ZERO, busy: busy.collect() };
     }
 }
 
 /// Begins a task that writes what comes through the queue that leads to it.
-pub(crate) fn spawn_writer(put: Box<dyn Put>) -> (mpsc::Sender<Bytes>, Arc<Meter>, Writer) {
-    let (sink, chunks) = mpsc::channel(CHUNKS_QUEUED);
-    let meter = Arc::new(Meter::new());
-    let writer = tokio::spawn(write(put, chunks, meter.clone()));
-    (sink, meter, writer)
+pub(crate) fn spawn_writer(put: Box<dyn Put>) -> (mpsc::Sender<Item>, Writer) {
+    let (sink, chunks) = queue();
+    (sink, tokio::spawn(write(put, chunks, Arc::new(Meter::new()))))
 }
 
-/// Writes the chunks of one block as they come.
-async fn write(
+/// The queue of a block.
+pub(crate) fn queue() -> (mpsc::Sender<Item>, mpsc::Receiver<Item>) {
+    mpsc::channel(CHUNKS_QUEUED)
+}
+
+/// Writes the chunks of one block as they come, and keeps them where it is told to.
+pub(crate) async fn write(
     mut put: Box<dyn Put>,
-    mut chunks: mpsc::Receiver<Bytes>,
+    mut items: mpsc::Receiver<Item>,
     meter: Arc<Meter>,
 ) -> Result<Box<dyn Put>, TransportError> {
-    while let Some(chunk) = chunks.recv().await {
-        if let Err(error) = meter.time(chunk.len(), put.write(chunk)).await {
-            chunks.close();
+    while let Some(item) = items.recv().await {
+        let done = match item {
+            Item::Bytes(chunk) => meter.time(chunk.len(), put.write(chunk)).await,
+            Item::Keep(marker) => meter.time(0, put.keep()).await.map(|kept| marker.answer(kept)),
+        };
+        if let Err(error) = done {
+            items.close();
             return Err(error);
         }
     }
@@ -158,12 +202,13 @@ async fn write(
 }
 
 /// Waits until a store takes the bytes. One that failed closed its sink: its block is lost, the others go on.
-pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Bytes>, mut bytes: Bytes) -> Result<(), Error> {
-    while let Err(TrySendError::Full(back)) = sink.try_send(bytes) {
+pub(crate) fn hand_over(stop: &Stop, sink: &mpsc::Sender<Item>, bytes: Bytes) -> Result<(), Error> {
+    let mut item = Item::Bytes(bytes);
+    while let Err(TrySendError::Full(back)) = sink.try_send(item) {
         // A store may hang for ever; whoever stops the run must not.
         stop.check()?;
         std::thread::sleep(FULL_STORE_WAIT);
-        bytes = back;
+        item = back;
     }
     Ok(())
 }
@@ -185,11 +230,7 @@ pub(crate) async fn abandon(writers: Vec<(usize, Writer)>) {
 const CHUNKS_QUEUED: usize = 2;
 /// How long to wait before a store that was full is asked again.
 const FULL_STORE_WAIT: Duration = Duration::from_micros(200);
-/// The shortest time to judge a store by: longer than most pauses of a disk that is well.
-const SPAN_LEAST: Duration = Duration::from_millis(250);
-/// Long passes are judged by longer spans: this part of them.
-const SPANS: u32 = 20;
-/// A store that takes nothing for so long loses its blocks whatever becomes of them.
-const STALLED: Duration = Duration::from_secs(60);
+/// How long a run that is to stop, and to be gone on with, waits for a store to take what is in flight.
+const HAND_OVER_WAIT: Duration = Duration::from_secs(5);
 /// How long a run that failed waits for its stores to take back what was staged.
 const ABANDON_WAIT: Duration = Duration::from_secs(5);

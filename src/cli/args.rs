@@ -14,7 +14,10 @@ use super::facts::{FactArgs, LimitArgs};
 use super::key::KeyArgs;
 use super::plan::PlanArgs;
 use super::serve::ServeArgs;
+use super::state::state_directory;
 use super::store_cmd::StoreArgs;
+use super::sweep::SweepArgs;
+use crate::journal::Journals;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::scheduler::{Cheapest, Demand, Even, Fastest, Policy, Survive};
 use crate::source::IoMode;
@@ -63,6 +66,8 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
     Repair(RepairArgs),
+    /// Take back what unfinished backups left in stores, that nobody goes on with
+    Sweep(SweepArgs),
     /// Try what codes survive, and write down what came of it: the certificates that promises rest on
     Certify(CertifyArgs),
     /// Keep blocks for other nodes, over TCP and QUIC
@@ -135,6 +140,17 @@ pub(super) struct BackupArgs {
     #[arg(long, env = "TANNER_STATE", value_name = "FILE")]
     pub(super) state: Option<String>,
 
+    /// Go on with the newest unfinished backup of this file, if there is one: with the same stores and the same shape
+    #[arg(long)]
+    pub(super) resume: bool,
+
+    #[command(flatten)]
+    pub(super) journal: JournalArgs,
+
+    /// Time between two checkpoints: what was sent after the last one is sent again when a backup is resumed
+    #[arg(long, default_value = "5s", value_parser = parse_interval, env = "TANNER_CHECKPOINT", value_name = "TIME")]
+    pub(super) checkpoint: Duration,
+
     #[command(flatten)]
     pub(super) facts: FactArgs,
 
@@ -143,6 +159,30 @@ pub(super) struct BackupArgs {
 
     #[command(flatten)]
     pub(super) resources: ResourceArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct JournalArgs {
+    /// The directory for what is known of unfinished backups, or none: then a backup that is cut off leaves nothing to go
+    /// on with; the default is below the user's directory for state
+    #[arg(long, env = "TANNER_JOURNAL", value_name = "DIR")]
+    journal: Option<String>,
+}
+
+impl JournalArgs {
+    /// The journals; none if there are to be none, or nobody knows where.
+    pub(super) fn journals(&self) -> Option<Journals> {
+        match self.journal.as_deref() {
+            Some("none") => None,
+            Some(directory) => Some(Journals::within(directory.into())),
+            None => Some(Journals::within(state_directory()?.join("unfinished"))),
+        }
+    }
+
+    /// Whether somebody said where.
+    pub(super) fn is_given(&self) -> bool {
+        self.journal.is_some()
+    }
 }
 
 /// Which store is the best.
@@ -360,12 +400,13 @@ Exit codes:
     4  damage found that the rest can repair; nothing changed
     5  cannot be restored with the blocks at hand
     6  too few blocks could be stored, too little room, or stores on which the losses named cannot
-       be survived; nothing is kept
-    7  the source changed while it was read; nothing was stored
-   10  the store, directory or backup does not exist, or a peer cannot be reached
-  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written, but for what restore
-       --resume goes on with; a second signal ends the run at once and may leave blocks without
-       a manifest
+       be survived; nothing is kept, but for what --resume goes on with if stores were out of reach
+    7  the source changed while it was read, and nothing was stored; or since the backup began
+       that is to be resumed
+   10  the store, directory, backup or journal does not exist, or a peer cannot be reached
+  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written, but of a backup with a
+       journal, or for a restore, which --resume goes on with; a second signal ends the run at once, which leaves
+       what --resume goes on with, or sweep takes back
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
 use verify.

@@ -14,17 +14,19 @@ use super::facts::{FactArgs, LimitArgs};
 use super::output::{Output, count, rate, size, time};
 use super::state::State;
 use super::{Context, Outcome, placing, version};
-use crate::backup::{Backup, BackupReport, Shape};
+use crate::backup::{Backup, Shape};
 use crate::error::Error;
 use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
 use crate::guarantee::Guarantee;
 use crate::id::BackupId;
 use crate::manifest::Manifest;
 use crate::margins::Margins;
+use crate::report::BackupReport;
 use crate::resources::Resources;
 use crate::restore::{ReadFrom, RestoreTo};
 use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
+use crate::unfinished::{Resumable, unfinished};
 use crate::verify::Health;
 
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
@@ -32,13 +34,17 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let mut stores = Store::open_all(&context.registry, &args.to, "--to")?;
     args.facts.apply(&args.to, &mut stores)?;
     args.limit.apply(&mut stores);
+    let resumable = if args.dry_run { None } else { resumable(context, &args)? };
+    resumable.iter().for_each(|resumable| resumable.arrange(&mut stores));
     let state_file = State::file(args.state.as_deref());
     let known = state_file.as_deref().map(State::read).unwrap_or_default();
     stores.iter_mut().for_each(|store| store.facts.measured = known.of(&store.facts.url));
     let default = if args.survive.is_empty() { PolicyName::Even } else { PolicyName::Survive };
     let policy: &dyn Policy = args.policy.unwrap_or(default).into();
     let resources = resources(context, &args.resources)?;
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let found = resumable.as_ref().and_then(Resumable::found);
+    let (id, created) = found.unwrap_or_else(|| (BackupId::random(), now));
     let count_stores = stores.len();
     let disks = version::Disks::of(context, &stores);
     let facts: Vec<Facts> = stores.iter().map(|store| store.facts.clone()).collect();
@@ -50,24 +56,28 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         policy,
         survive: &args.survive,
         quorum: args.quorum,
-        id: BackupId::random(),
+        id,
         created,
     };
     if args.dry_run {
         return placing::dry_run(context.output, &backup, &facts, args.explain);
     }
-    let report = backup.run(&resources, &context.stop, &context.progress).await?;
+    let (stop, progress) = (&context.stop, &context.progress);
+    let report = match resumable {
+        Some(resumable) => backup.run_resumable(resumable, &resources, stop, progress).await?,
+        None => backup.run(&resources, stop, progress).await?,
+    };
     if let Some(path) = state_file {
         // Other runs may have written to it meanwhile.
         let mut state = State::read(&path);
         let behaved = facts.iter().zip(&report.behaviour);
-        behaved.for_each(|(facts, behaviour)| state.observe(&facts.url, created as f64, behaviour));
+        behaved.for_each(|(facts, behaviour)| state.observe(&facts.url, now as f64, behaviour));
         // The next run does without.
         let _ = state.write(&path);
     }
     let (manifest, seconds) = (&report.manifest, context.seconds());
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
-    let code = if report.is_complete() && report.broken.is_empty() { 0 } else { 3 };
+    let code = if report.is_complete() { 0 } else { 3 };
 
     if args.explain {
         placing::explain(context.output, &report.placed, &facts);
@@ -82,6 +92,8 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "name": manifest.name,
         "bytes": geometry.source_bytes(),
         "stored_bytes": report.stored_bytes(),
+        "sent_bytes": report.behaviour.iter().map(|store| store.bytes).sum::<u64>(),
+        "resumed_bytes": report.resumed_bytes,
         "bytes_per_second": geometry.source_bytes() as f64 / seconds,
         "blocks": profile.blocks(),
         "blocks_stored": report.live.len(),
@@ -107,6 +119,28 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "labels": placing::margins(&report.margins, &facts),
     });
     Ok(Outcome { code, summary })
+}
+
+/// How the backup is made so that another run can go on with it; none without journals.
+fn resumable(context: &Context, args: &BackupArgs) -> Result<Option<Resumable>, Error> {
+    let Some(journals) = args.journal.journals() else { return Ok(None) };
+    if args.resume {
+        let newest = Resumable::newest(journals, args.checkpoint, &args.file)?;
+        return Ok(Some(if args.journal.is_given() { newest } else { newest.optional() }));
+    }
+    // Whoever named no directory does without if there can be none.
+    let unfinished = match unfinished(&journals, &args.file) {
+        Err(Error::Journal { .. }) if !args.journal.is_given() => return Ok(None),
+        unfinished => unfinished?,
+    };
+    if let Some(id) = unfinished.last() {
+        context.output.message("event", json!({ "event": "unfinished", "id": id.to_string() }));
+        context.output.say(&format!(
+            "backup {id} of this file is unfinished: --resume goes on with it, `tanner sweep {id}` takes it back"
+        ));
+    }
+    let new = Resumable::new(journals, args.checkpoint);
+    Ok(Some(if args.journal.is_given() { new } else { new.optional() }))
 }
 
 fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds: f64) {
@@ -136,9 +170,14 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     for store in &report.slow {
         output.say(&format!("  slow {store}: it would have held up the others"));
     }
+    if report.resumed_bytes > 0 {
+        output.say(&format!("  resumed: {} were stored before", size(report.resumed_bytes)));
+    }
+    report.troubles.iter().for_each(|what| output.say(&format!("  {what}")));
     if report.blocks_moved > 0 {
         let blocks = count(report.blocks_moved, "block");
-        output.say(&format!("  {blocks} went to other stores, by another reading of the file"));
+        let how = if report.passes > 1 { ", by another reading of the file" } else { "" };
+        output.say(&format!("  {blocks} went to other stores{how}"));
     }
     let lost = report.live.blocks() - report.live.len();
     if lost > 0 {
@@ -146,7 +185,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
     } else if report.stores_survivable < report.stores_survivable_planned {
         let planned = count(report.stores_survivable_planned, "store");
         output.say(&format!("  below target: the loss of any {planned} was to be survived"));
-    } else if !report.is_complete() {
+    } else if !report.failed.is_empty() {
         output.say("  below target: the manifest is not on every store");
     }
 }

@@ -18,6 +18,7 @@ mod repair;
 mod serve;
 mod state;
 mod store_cmd;
+mod sweep;
 mod threads;
 mod ticker;
 mod version;
@@ -121,6 +122,7 @@ async fn execute(cli: Cli, mut registry: Registry, shares: Shares) -> u8 {
         Command::Show(args) => ("show", commands::show(&context, args).await),
         Command::Verify(args) => ("verify", commands::verify(&context, args).await),
         Command::Repair(args) => ("repair", repair::repair(&context, args).await),
+        Command::Sweep(args) => ("sweep", sweep::sweep(&context, args).await),
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
         Command::Serve(args) => ("serve", serve::serve(&context, args).await),
@@ -174,7 +176,7 @@ fn usage(error: &clap::Error, json: bool) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The first signal asks the run to stop, the second ends it at once. Neither leaves anything visible.
+/// The first signal asks the run to stop, the second ends it at once. Neither leaves a backup visible that is none.
 fn watch_signals(stop: &Stop) {
     use tokio::signal::unix::{SignalKind, signal};
     for kind in [SignalKind::interrupt(), SignalKind::terminate()] {

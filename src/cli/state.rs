@@ -30,13 +30,7 @@ impl State {
         match given {
             Some("none") => None,
             Some(path) => Some(path.into()),
-            None => {
-                let absolute =
-                    |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-                let base =
-                    absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-                Some(base?.join("tanner").join("measured.json"))
-            }
+            None => Some(state_directory()?.join("measured.json")),
         }
     }
 
@@ -111,6 +105,13 @@ impl State {
         file.persist(path)?;
         Ok(())
     }
+}
+
+/// Where the user's programs keep what they found out.
+pub(super) fn state_directory() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
+    Some(base?.join("tanner"))
 }
 
 /// More is not read.

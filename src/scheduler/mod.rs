@@ -18,12 +18,12 @@ mod place;
 mod policy;
 pub(crate) mod reading;
 mod survive;
+pub(crate) mod writing;
 
 pub use domains::{Demand, DemandError, Domains};
 pub use facts::{
     Facts, Free, LABEL_BYTES_MAX, LABELS_MAX, LabelError, Labels, Measured, STORE, check_labels,
 };
-pub use moving::{Homes, Load, excess};
 pub use need::{Need, Refusal};
 pub use place::{Blocks, Placed, Task};
 pub use policy::{Cheapest, Even, Fastest, Policy, SoFar, Survive};

@@ -11,11 +11,11 @@ use super::survive::Spread;
 
 /// How a store spent a span of the pass.
 #[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Load {
+pub(crate) struct Load {
     /// Blocks that it is written.
-    pub blocks: usize,
+    pub(crate) blocks: usize,
     /// The share of the time in which the busiest of their streams was writing, at most 1.
-    pub busy: f64,
+    pub(crate) busy: f64,
 }
 
 /// Which stores to take blocks from, and how many, if the backup is likely to be done earlier then. `pass_busy` is the share
@@ -24,7 +24,7 @@ pub struct Load {
 /// Stores that write all the time set the pace. Without them the pass could go faster by the ratio `gain` of their share to
 /// that of whatever is next. What is left takes `left` now, or `left / gain` and `1 / gain` more for the second pass.
 #[must_use]
-pub fn excess(loads: &[Load], pass_busy: f64, left: f64) -> Vec<(usize, usize)> {
+pub(crate) fn excess(loads: &[Load], pass_busy: f64, left: f64) -> Vec<(usize, usize)> {
     let mut writing: Vec<usize> = (0..loads.len()).filter(|&store| loads[store].blocks > 0).collect();
     writing.sort_by(|&a, &b| loads[b].busy.total_cmp(&loads[a].busy));
     let Some(most) = writing.first().map(|&store| loads[store].busy).filter(|&busy| busy >= BUSY) else {
@@ -52,11 +52,11 @@ pub fn excess(loads: &[Load], pass_busy: f64, left: f64) -> Vec<(usize, usize)> 
 
 /// Where the blocks are, or are to be written.
 #[derive(Clone)]
-pub struct Homes {
+pub(crate) struct Homes {
     /// The store of each block.
-    pub of: Vec<usize>,
+    pub(crate) of: Vec<usize>,
     /// For each store, whether it may be given more.
-    pub takes_more: Vec<bool>,
+    pub(crate) takes_more: Vec<bool>,
     blocks: Blocks,
     labels: Vec<Labels>,
     /// Blocks that fit into each store.
@@ -68,7 +68,7 @@ pub struct Homes {
 impl Homes {
     /// As they were placed.
     #[must_use]
-    pub fn new(blocks: &Blocks, stores: &[Facts], placed: &Placed) -> Self {
+    pub(crate) fn new(blocks: &Blocks, stores: &[Facts], placed: &Placed) -> Self {
         let mut homes = Self {
             of: placed.places.clone(),
             takes_more: vec![true; stores.len()],
@@ -84,13 +84,13 @@ impl Homes {
 
     /// How many stores could be lost when everything was as it was placed.
     #[must_use]
-    pub fn planned(&self) -> Option<usize> {
+    pub(crate) fn planned(&self) -> Option<usize> {
         self.planned
     }
 
     /// Gives blocks to stores that take more: to the one whose domains, of the labels that a loss is to be survived of,
     /// have the fewest, and then has the fewest itself. False if they do not all fit.
-    pub fn move_away(&mut self, blocks: &[usize]) -> bool {
+    pub(crate) fn move_away(&mut self, blocks: &[usize]) -> bool {
         let groups = |demand: &Demand| Domains::of_label(&demand.label, &self.labels);
         let domains: Vec<Domains> = self.demands.iter().map(groups).collect();
         let mut of = self.of.clone();
@@ -116,7 +116,7 @@ impl Homes {
     /// Whether what was demanded holds, and the loss of any one store is survived if it was to be, if every store has its
     /// blocks and the manifest. What nobody demanded beyond that is not worth waiting for.
     #[must_use]
-    pub fn keep_promises(&self) -> bool {
+    pub(crate) fn keep_promises(&self) -> bool {
         self.stores_survivable() >= self.planned.min(Some(1))
             && self.spread(|spread| self.demands.iter().all(|demand| spread.survives(demand).is_some()))
     }

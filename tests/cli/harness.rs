@@ -63,7 +63,7 @@ pub(crate) fn tanner(words: &str) -> Tanner {
         command.env_remove(name);
     }
     // What one test measured is none of another's business, nor of whoever runs the tests.
-    command.env("TANNER_STATE", "none").stdin(Stdio::null());
+    command.env("TANNER_STATE", "none").env("TANNER_JOURNAL", "none").stdin(Stdio::null());
     Tanner(command).words(words)
 }
 

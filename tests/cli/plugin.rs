@@ -17,7 +17,7 @@ fn tape() -> Tanner {
         assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
     }
     let mut command = Command::new(program);
-    command.env("TANNER_STATE", "none").stdin(Stdio::null());
+    command.env("TANNER_STATE", "none").env("TANNER_JOURNAL", "none").stdin(Stdio::null());
     Tanner(command)
 }
 

@@ -8,7 +8,7 @@ cargo build --target-dir ../../target/plugin
 
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
-export TANNER_STATE=none
+export TANNER_STATE=none TANNER_JOURNAL=none
 head -c 1000000 /dev/urandom >"$place/source"
 tape() { ../../target/plugin/debug/tape "$@"; }
 id=$(tape backup -k 4 -m 2 "$place/source" --to "tape:$place/a" --to "tape:$place/b" --to "$place/c")

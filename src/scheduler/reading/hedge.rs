@@ -18,11 +18,14 @@ impl Reading {
             let is_in_time = fetch.waited(now) < patience && fetch.pace.rate().is_none();
             let Some(instead) = self.instead_of(fetch).filter(|_| !is_in_time) else { continue };
             let (store, is_same) = (fetch.store, fetch.block == instead.block);
+            // What is thought of the pace of a store that kept others waiting is no reason to wait for it again.
+            let is_better = !self.stores[instead.store].is_last();
             if self.is_stalled(fetch, instead, now, patience)
-                || self.is_late(fetch, instead)
-                || (is_same && self.is_slower(fetch, instead))
+                || (is_better && self.is_late(fetch, instead))
+                || (is_better && is_same && self.is_slower(fetch, instead))
             {
-                self.set(number, if is_same { Role::Ending { helper: None } } else { Role::Hedged });
+                let ending = Role::Ending { heir: instead.store, is_shared: false };
+                self.set(number, if is_same { ending } else { Role::Hedged });
                 self.stores[store].is_slow = true;
                 self.is_stale = true;
                 self.hedges_in_vain += 1;
@@ -50,18 +53,27 @@ impl Reading {
             let least = (self.openings.patience() * 2).as_secs_f64();
             let Some((_, number)) = best.filter(|(gain, _)| *gain > least) else { continue };
             if self.counted().count() < FETCHES_MAX {
-                self.set(number, Role::Ending { helper: Some(helper) });
+                self.set(number, Role::Ending { heir: helper, is_shared: true });
             }
         }
     }
 
-    /// Shares what is left of a fetch that ended so that its store and a helper end at the same time.
-    pub(super) fn split(&mut self, now: Duration, fetch: &Fetch, helper: usize, left: Range<u64>) {
-        let own = (left.end - left.start) as f64 * self.own_share(fetch, helper);
+    /// Gives what is left of a fetch that ended to its heir, or shares it so that its own store and the heir end at the
+    /// same time.
+    pub(super) fn hand_over(
+        &mut self,
+        now: Duration,
+        fetch: &Fetch,
+        heir: usize,
+        is_shared: bool,
+        left: Range<u64>,
+    ) {
+        let own = if is_shared { self.own_share(fetch, heir) } else { 0.0 };
+        let own = (left.end - left.start) as f64 * own;
         let cut = left.start + own as u64 / CUT_BYTES * CUT_BYTES;
-        let parts = [(fetch.store, left.start..cut), (helper, cut..left.end)];
+        let parts = [(fetch.store, left.start..cut), (heir, cut..left.end)];
         for (store, range) in parts.into_iter().filter(|(_, range)| !range.is_empty()) {
-            match self.stores[store].copies.contains(fetch.block) {
+            match self.stores[store].copies.contains(fetch.block) && !self.busy().is_full(store) {
                 true => self.start(now, fetch.block, store, range),
                 false => self.blocks[fetch.block].rest.push(range),
             }

@@ -45,7 +45,7 @@ pub(crate) struct Reading {
     /// What first pieces, and those that follow, were waited for.
     openings: Gaps,
     gaps: Gaps,
-    /// Hedges since anything came from anywhere: each makes the next wait twice as long.
+    /// Hedges since anything came that is not read again: each makes the next wait twice as long.
     hedges_in_vain: u32,
     /// When fetches are looked at next.
     looks_at: Duration,
@@ -142,10 +142,13 @@ impl Reading {
         } else {
             self.gaps.add(gap);
         }
+        // What others could not go on from is no progress: it would be read again and again.
+        if (fetch.bytes + bytes) / CUT_BYTES > fetch.bytes / CUT_BYTES {
+            self.hedges_in_vain = 0;
+        }
         fetch.bytes += bytes;
         fetch.pace.add(now, bytes);
         (store.bytes, store.waited, store.came_at) = (store.bytes + bytes, store.waited + gap, Some(now));
-        self.hedges_in_vain = 0;
     }
 
     /// A fetch ended, and the first `taken` bytes of its range are there. Tells whether its block is whole now, and is
@@ -169,8 +172,8 @@ impl Reading {
         match fetch.role {
             _ if left.is_empty() => {}
             _ if block.is_alone => self.forget(number),
-            Role::Ending { helper: Some(helper) } if fault.is_none() => {
-                self.split(now, &fetch, helper, left);
+            Role::Ending { heir, is_shared } if fault.is_none() => {
+                self.hand_over(now, &fetch, heir, is_shared, left);
             }
             _ => block.rest.push(left),
         }

@@ -35,8 +35,8 @@ pub(super) enum Role {
     Counted,
     /// Nothing; it would still be welcome.
     Hedged,
-    /// To end, so that others go on: any store, or itself and a helper.
-    Ending { helper: Option<usize> },
+    /// To end, so that another store goes on, alone or beside its own.
+    Ending { heir: usize, is_shared: bool },
 }
 
 impl Fetch {

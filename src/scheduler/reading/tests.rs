@@ -1,12 +1,13 @@
 //! Readings from stores of all kinds, in virtual time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tanner_kernels::BlockSet;
 
 use super::sim::{BLOCK, Kind, NEVER, Sim, ms};
-use super::{CUT_BYTES, State};
+use super::{Action, CUT_BYTES, Reading, State};
 use crate::scheduler::Facts;
 
 #[test]
@@ -256,6 +257,59 @@ fn too_few_blocks_are_said_at_once() {
     assert!(outcome.state == State::Impossible && outcome.took < ms(1_000), "{outcome:?}");
     // Whatever else ends at the same time, the number of blocks that may be good is the one that was too small.
     assert_eq!(outcome.possible, 9);
+}
+
+/// Copies on two stores whose pieces are small and seldom: a restore would begin with one, then the other, for ever. Or
+/// always with the cheaper one, in whose stead the other was to go on.
+#[test]
+fn a_block_is_not_handed_to_and_fro_between_two_slow_stores() {
+    for (gaps, known_rate) in [([ms(700); 2], None), ([ms(7_000), ms(10_000)], Some(1e6))] {
+        let mut sim = Sim::with_copies(1, 1, 2);
+        if let Some(rate) = known_rate {
+            sim.stores[1].facts.cost = 1.0;
+            sim.stores[1].facts.measured.observe_bytes(0.0, rate as u64, 1.0);
+        }
+        seldom(&sim, gaps);
+    }
+}
+
+/// A restore from two stores of which pieces come so seldom.
+fn seldom(sim: &Sim, gaps: [Duration; 2]) {
+    let stores = sim.stores.iter().map(|kind| (kind.facts.clone(), kind.listed.clone()));
+    let (piece, whole) = (CUT_BYTES / 4, CUT_BYTES);
+    let mut reading = Reading::new(Arc::clone(&sim.codec), [(whole, 0); 2], BlockSet::none(2), stores);
+    let mut active: BTreeMap<usize, (usize, usize, u64, Duration)> = BTreeMap::new();
+    let mut now = Duration::ZERO;
+    while reading.state() == State::Going {
+        for action in reading.next(now) {
+            match action {
+                Action::Begin { fetch, block, store, .. } => {
+                    active.insert(fetch, (block, store, 0, now + gaps[store]));
+                }
+                Action::Cancel { fetch } => {
+                    active.remove(&fetch);
+                    reading.ended(now, fetch, 0, None);
+                }
+                Action::Forget { .. } => {}
+            }
+        }
+        for (fetch, (block, store, bytes, next)) in std::mem::take(&mut active) {
+            if now < next {
+                active.insert(fetch, (block, store, bytes, next));
+                continue;
+            }
+            reading.came(now, fetch, piece);
+            reading.waits(now, fetch);
+            if bytes + piece < whole {
+                active.insert(fetch, (block, store, bytes + piece, now + gaps[store]));
+            } else if reading.ended(now, fetch, whole, None) {
+                reading.checked(block, true);
+            }
+        }
+        now += ms(50);
+        assert!(now < ms(300_000), "{gaps:?}: it never ends");
+    }
+    assert_eq!(reading.state(), State::Done);
 }
 
 /// Whatever stores do, a reading ends, with blocks enough or with the proof that there are too few.
