@@ -63,8 +63,8 @@ fn a_backup_that_is_killed_at_any_moment_is_gone_on_with_or_swept_whole() {
             kill_after(slow(&unfinished, "--resume"), whole, draw(seed + 2_000_000, 900));
         }
         if draw(seed + 3_000_000, 2) == 0 && !ended {
-            unfinished.tanner("sweep").run().expect(0);
-            assert_eq!(unfinished.unfinished(), [""; 0]);
+            let sweep = unfinished.tanner("sweep").run().expect(0);
+            assert_eq!(unfinished.unfinished(), [""; 0], "{sweep:?}");
             let ids = ids(&unfinished);
             ids.iter().for_each(|id| unfinished.restores(id));
             unfinished.is_tidy(&ids.iter().map(String::as_str).collect::<Vec<_>>());

@@ -124,8 +124,10 @@ fn manifests_come_back_whether_lost_or_damaged() {
 fn a_manifest_that_only_differs_is_left_alone() {
     let stored = Stored::new(MIB, "-k 10 -m 5", 5);
     let mut bytes = fs::read(stored.manifest(0)).unwrap();
-    let (at, end) = (bytes.len() - 40, bytes.len() - 32);
+    let hash = *blake3::hash(&fs::read(stored.block(0)).unwrap()).as_bytes();
+    let at = bytes.windows(32).position(|window| window == hash).unwrap();
     bytes[at] ^= 1;
+    let end = bytes.len() - 32;
     let seal = blake3::hash(&bytes[..end]);
     bytes[end..].copy_from_slice(seal.as_bytes());
     fs::write(stored.manifest(0), &bytes).unwrap();
