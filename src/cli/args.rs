@@ -15,6 +15,7 @@ use super::key::KeyArgs;
 use super::plan::PlanArgs;
 use super::serve::ServeArgs;
 use super::store_cmd::StoreArgs;
+use super::undelete::UndeleteArgs;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::scheduler::{Cheapest, Demand, Even, Fastest, Policy, Survive};
 use crate::source::IoMode;
@@ -67,6 +68,8 @@ pub(super) enum Command {
     Certify(CertifyArgs),
     /// Keep blocks for other nodes, over TCP and QUIC
     Serve(ServeArgs),
+    /// List what clients of a server deleted, or bring it back
+    Undelete(UndeleteArgs),
     /// Make and show keys
     Key(KeyArgs),
     /// Give names to stores

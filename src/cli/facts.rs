@@ -134,6 +134,7 @@ impl NamedStore {
             .chain(size("limit", &self.limit))
             .chain(self.cost.map(|cost| format!("cost={cost}")))
             .chain(self.priority.map(|priority| format!("priority={priority}")))
+            .chain(self.delete_token_file.iter().map(|file| format!("delete_token_file={}", file.display())))
             .collect()
     }
 }

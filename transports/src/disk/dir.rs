@@ -149,6 +149,11 @@ impl Dir {
         Ok(result?)
     }
 
+    /// Moves a file to a name that nothing else has.
+    pub(super) fn rename(&self, from: &str, to: &Self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, from, &to.0, name)?)
+    }
+
     fn open_at(&self, component: &str, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.0, component, flags, Mode::empty())?.into())

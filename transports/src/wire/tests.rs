@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::token::DeleteToken;
 use crate::{Hash, KEPT_TOKEN_BYTES_MAX, Kept, NameError, ObjectName, Target, TransportError};
 
 fn name(name: &str) -> ObjectName {
@@ -58,7 +59,8 @@ fn requests() -> Vec<Request> {
         Request::Stat { name: name.clone() },
         Request::List { prefix: String::new() },
         Request::List { prefix: "../x".into() },
-        Request::Delete { name: name.clone() },
+        Request::Delete { name: name.clone(), token: None },
+        Request::Delete { name: name.clone(), token: Some(DeleteToken::generate()) },
         Request::Keep,
         Request::Resume { name: name.clone(), length: Some(3), kept: kept(2, b"token") },
         Request::Resume { name: name.clone(), length: None, kept: kept(0, b"") },
@@ -79,12 +81,14 @@ fn answers() -> Vec<Answer> {
         lanes: 1,
         object_bytes_max: None,
         keep: false,
+        delete_token: false,
     };
     let refusals = every_error().into_iter().map(|error| Answer::Error(Refusal::of(&error)));
     let others = [
         Answer::Welcome(welcome),
         Answer::Welcome(Welcome { object_bytes_max: Some(5), append_only: true, ..welcome }),
         Answer::Welcome(Welcome { keep: true, ..welcome }),
+        Answer::Welcome(Welcome { delete_token: true, ..welcome }),
         Answer::Kept(None),
         Answer::Kept(Some(kept(0, b""))),
         Answer::Kept(Some(kept(3, &[0xff; KEPT_TOKEN_BYTES_MAX]))),
@@ -187,6 +191,7 @@ fn the_documented_example_is_what_is_sent() {
         lanes: 1,
         object_bytes_max: None,
         keep: true,
+        delete_token: false,
     };
     let asked = [
         Request::Hello { version: 1 },

@@ -1,0 +1,258 @@
+//! Deleted objects that can still be brought back: `ROOT/.tanner-trash/WALL-SERVED-RANDOM+PREFIX+PART`, of which WALL is
+//! when it was deleted, in seconds since 1970.
+//!
+//! A clock that jumps must not destroy what it was to protect. So something is old enough only when two clocks say so:
+//! that of the wall, which may be set, and SERVED, the seconds in which somebody looked after this trash, which only go
+//! on while a process runs that does. The latter is written down as the name of an empty file, each time that the trash
+//! is looked through; what a crash loses of it is added to the delay, and so is the time in which no server ran.
+
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fmt, iter};
+
+use super::dir::Dir;
+use super::{Disk, blocking, stage};
+use crate::{ObjectName, Result, Target, TransportError};
+
+/// What was deleted from a [`Disk`] within the last while. Clones are the same trash.
+#[derive(Clone)]
+pub struct Trash {
+    disk: Disk,
+    delay: Duration,
+    clock: TrashClock,
+    /// Seconds served before this process, once they were read.
+    before: Arc<OnceLock<u64>>,
+}
+
+/// Tells the time, and how long the process has run; the latter never jumps.
+pub type TrashClock = Arc<dyn Fn() -> (SystemTime, Duration) + Send + Sync>;
+
+/// A deleted object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trashed {
+    /// Its name before.
+    pub name: ObjectName,
+    /// Its bytes.
+    pub bytes: u64,
+    /// When it was deleted, by the clock of the wall.
+    pub deleted: SystemTime,
+    /// What tells it from others of the same name, which may have been deleted before and after.
+    pub id: String,
+    served: u64,
+}
+
+impl Trash {
+    /// The trash of a store, where objects stay for `delay`, and longer by the time in which nobody calls
+    /// [`purge`](Self::purge).
+    pub fn new(disk: Disk, delay: Duration) -> Self {
+        let began = Instant::now();
+        Self::with_clock(disk, delay, Arc::new(move || (SystemTime::now(), began.elapsed())))
+    }
+
+    /// As [`new`](Self::new), with a clock of the caller's.
+    pub fn with_clock(disk: Disk, delay: Duration, clock: TrashClock) -> Self {
+        Self { disk, delay, clock, before: Arc::default() }
+    }
+
+    /// Moves an object here, durably. One that is not there is a success, as with
+    /// [`delete`](crate::Transport::delete).
+    pub async fn take(&self, name: &ObjectName) -> Result<()> {
+        let name = name.clone();
+        self.at_root((), move |trash, root| match trash.move_in(root, &name) {
+            // Deleted by a call that perhaps did not live to make that durable.
+            Err(error) if error.kind() == ErrorKind::NotFound => match root.descend(name.prefix()) {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+                dir => dir?.sync(),
+            },
+            moved => moved,
+        })
+        .await
+    }
+
+    /// What is here, in the order in which it was deleted.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub async fn list(&self) -> Result<Vec<Trashed>> {
+        self.at_root(Vec::new(), |_, root| {
+            let mut all: Vec<_> = trashed(root)?.collect();
+            all.sort_by(|one, other| (one.deleted, &one.id).cmp(&(other.deleted, &other.id)));
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Brings an object back under its name, durably.
+    ///
+    /// # Errors
+    /// `Exists` when there is another by now, `Missing` when it is not here any more.
+    pub async fn restore(&self, object: &Trashed) -> Result<()> {
+        let (object, at) = (object.clone(), self.disk.at(&object.name));
+        let restored =
+            self.at_root(Err(ErrorKind::NotFound.into()), move |_, root| Ok(move_out(root, &object)));
+        restored.await?.map_err(|error| TransportError::from_io(at, error))
+    }
+
+    /// Removes what has been here for longer than the delay, and says how many bytes each had.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written. What was removed by then is not told.
+    pub async fn purge(&self) -> Result<Vec<u64>> {
+        self.at_root(Vec::new(), |trash, root| {
+            let (wall, served) = trash.now(root)?;
+            let delay = trash.delay;
+            let old = |object: &Trashed| {
+                let by_wall = wall.duration_since(object.deleted).is_ok_and(|age| age > delay);
+                by_wall && served.checked_sub(object.served).is_some_and(|age| age > delay.as_secs())
+            };
+            let old: Vec<_> = trashed(root)?.filter(old).collect();
+            let dir = root.open_or_make(TRASH_DIR)?;
+            // What somebody brought back meanwhile is not gone.
+            let gone =
+                old.iter().filter(|object| dir.unlink(&object.file()).is_ok()).map(|object| object.bytes);
+            let gone = gone.collect();
+            // What is not noted is added to the delay; a full disk must not keep its trash for that.
+            let _ = note_served(&dir, served);
+            Ok(gone)
+        })
+        .await
+    }
+
+    fn move_in(&self, root: &Dir, name: &ObjectName) -> io::Result<()> {
+        let dir = root.descend(name.prefix())?;
+        let bytes = dir.length(name.part())?;
+        let (deleted, served) = self.now(root)?;
+        let object = Trashed { name: name.clone(), bytes, deleted, id: stage::random(), served };
+        let trash = root.open_or_make(TRASH_DIR)?;
+        // The name is new: there is nothing to overwrite.
+        dir.rename(name.part(), &trash, &object.file())?;
+        trash.sync().and_then(|()| dir.sync())?;
+        // Only tidy, as when an object is deleted.
+        let _ = name.prefix().map(|prefix| root.remove_dir(prefix));
+        root.sync()
+    }
+
+    /// The time, and the seconds that were served.
+    fn now(&self, root: &Dir) -> io::Result<(SystemTime, u64)> {
+        let (wall, running) = (self.clock)();
+        let before = match self.before.get() {
+            Some(before) => *before,
+            None => *self.before.get_or_init(|| served_before(root)),
+        };
+        Ok((wall, before.saturating_add(running.as_secs())))
+    }
+
+    /// Works in the root, or has `none` where there is no root.
+    async fn at_root<T: Send + 'static>(
+        &self,
+        none: T,
+        work: impl FnOnce(&Self, &Dir) -> io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (trash, at) = (self.clone(), Target::store(self.disk.inner.url.clone()));
+        blocking(&at, move || match trash.disk.inner.root() {
+            Err(TransportError::Missing { .. }) => Ok(none),
+            root => work(&trash, &root?).map_err(|error| trash.disk.inner.store_error(error)),
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Trash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trash").field("disk", &self.disk).field("delay", &self.delay).finish_non_exhaustive()
+    }
+}
+
+impl Trashed {
+    fn file(&self) -> String {
+        let deleted = self.deleted.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        format!("{deleted}-{}-{}+{}", self.served, self.id, self.name.as_str().replace('/', "+"))
+    }
+
+    /// All but its bytes.
+    fn parse(file: &str) -> Option<Self> {
+        let (stamps, name) = file.split_once('+')?;
+        let mut stamps = stamps.splitn(3, '-');
+        let (deleted, served, id) = (stamps.next()?, stamps.next()?, stamps.next()?);
+        let deleted = UNIX_EPOCH.checked_add(Duration::from_secs(deleted.parse().ok()?))?;
+        let name = ObjectName::new(name.replace('+', "/")).ok()?;
+        let object = Self { name, bytes: 0, deleted, id: id.to_owned(), served: served.parse().ok()? };
+        // What is written in another way is not found again by its name.
+        (object.file() == file).then_some(object)
+    }
+}
+
+fn trashed(root: &Dir) -> io::Result<impl Iterator<Item = Trashed>> {
+    let (dir, entries) = match root.open(TRASH_DIR) {
+        Err(error) if error.kind() == ErrorKind::NotFound => (None, Vec::new()),
+        dir => dir.and_then(|dir| dir.entries().map(|entries| (Some(dir), entries)))?,
+    };
+    let mut entries = entries.into_iter();
+    Ok(iter::from_fn(move || {
+        let dir = dir.as_ref()?;
+        // What cannot be looked at was brought back or removed meanwhile, or is none of ours.
+        entries.find_map(|(file, _)| {
+            let object = Trashed::parse(&file)?;
+            Some(Trashed { bytes: dir.length(&file).ok()?, ..object })
+        })
+    }))
+}
+
+fn move_out(root: &Dir, object: &Trashed) -> io::Result<()> {
+    let trash = root.open(TRASH_DIR)?;
+    let mut attempts = 0;
+    let dir = loop {
+        let dir = match object.name.prefix() {
+            Some(prefix) => root.open_or_make(prefix)?,
+            None => root.descend(None)?,
+        };
+        match trash.rename_new(&object.file(), &dir, object.name.part()) {
+            Ok(()) => break dir,
+            // A delete of the last object beside this one removed the directory: make it again.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    && attempts < ATTEMPTS_MAX
+                    && trash.length(&object.file()).is_ok() =>
+            {
+                attempts += 1;
+            }
+            Err(error) => {
+                let _ = object.name.prefix().map(|prefix| root.remove_dir(prefix));
+                return Err(error);
+            }
+        }
+    };
+    dir.sync().and_then(|()| root.sync()).and_then(|()| trash.sync())
+}
+
+/// The seconds that were noted last, and no fewer than the youngest object was deleted at.
+fn served_before(root: &Dir) -> u64 {
+    let Ok(entries) = root.open(TRASH_DIR).and_then(|dir| dir.entries()) else { return 0 };
+    let seconds = |(file, _): (String, _)| match file.strip_prefix(SERVED) {
+        Some(seconds) => seconds.parse().ok(),
+        None => Trashed::parse(&file).map(|object| object.served),
+    };
+    entries.into_iter().filter_map(seconds).max().unwrap_or(0)
+}
+
+fn note_served(dir: &Dir, served: u64) -> io::Result<()> {
+    let file = format!("{SERVED}{served}");
+    match dir.create(&file) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    let others = dir.entries()?.into_iter().map(|(name, _)| name);
+    for other in others.filter(|name| name.starts_with(SERVED) && *name != file) {
+        // Another server of the same trash may have been faster.
+        let _ = dir.unlink(&other);
+    }
+    Ok(())
+}
+
+/// Starts with a dot, as no name of an object does.
+const TRASH_DIR: &str = ".tanner-trash";
+/// Starts as no deleted object does.
+const SERVED: &str = "served-";
+/// Each attempt loses a race against a delete; losing so many in a row is another fault.
+const ATTEMPTS_MAX: u32 = 16;
