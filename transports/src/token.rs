@@ -259,6 +259,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_frame_with_a_token_stays_in_memory() {
+        let mut frame = *b"id/7 and a token";
+        assert_eq!(Wiped(&mut frame[..]).0, b"id/7 and a token");
+        assert_eq!(frame, [0; 16]);
+    }
+
+    #[test]
     fn a_token_is_told_from_any_other_and_never_shown() {
         let (one, other) = (DeleteToken::generate(), DeleteToken::generate());
         assert!(one == one.clone() && one != other);

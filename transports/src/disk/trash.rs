@@ -256,3 +256,134 @@ const TRASH_DIR: &str = ".tanner-trash";
 const SERVED: &str = "served-";
 /// Each attempt loses a race against a delete; losing so many in a row is another fault.
 const ATTEMPTS_MAX: u32 = 16;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::Transport;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    /// A disk in a place of its own, with clocks that the test turns: the wall's, and how long the process runs.
+    struct Turned {
+        place: tempfile::TempDir,
+        clocks: Arc<Mutex<(SystemTime, Duration)>>,
+    }
+
+    impl Turned {
+        fn new() -> Self {
+            let now = (UNIX_EPOCH + 20_000 * DAY, Duration::ZERO);
+            Self { place: tempfile::tempdir().unwrap(), clocks: Arc::new(Mutex::new(now)) }
+        }
+
+        fn disk(&self) -> Disk {
+            Disk::open(self.place.path()).unwrap()
+        }
+
+        /// As a process that begins now.
+        fn trash(&self) -> Trash {
+            self.clocks.lock().unwrap().1 = Duration::ZERO;
+            let clocks = self.clocks.clone();
+            Trash::with_clock(self.disk(), 7 * DAY, Arc::new(move || *clocks.lock().unwrap()))
+        }
+
+        fn pass(&self, wall: Duration, running: Duration) {
+            let mut clocks = self.clocks.lock().unwrap();
+            *clocks = (clocks.0 + wall, clocks.1 + running);
+        }
+
+        async fn put(&self, name: &str, bytes: &'static str) {
+            let mut put = self.disk().put(&ObjectName::new(name).unwrap(), None).await.unwrap();
+            put.write(bytes.into()).await.unwrap();
+            put.commit().await.unwrap();
+        }
+
+        async fn delete(&self, trash: &Trash, name: &str) {
+            trash.take(&ObjectName::new(name).unwrap()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_forward_destroys_nothing() {
+        let turned = Turned::new();
+        let trash = turned.trash();
+        turned.put("id/7", "abc").await;
+        turned.delete(&trash, "id/7").await;
+        turned.pass(1000 * DAY, DAY);
+        assert!(trash.purge().await.unwrap().is_empty(), "by the wall alone");
+        turned.clocks.lock().unwrap().0 -= 1000 * DAY;
+        turned.pass(Duration::ZERO, 100 * DAY);
+        assert!(trash.purge().await.unwrap().is_empty(), "by running alone");
+        turned.pass(8 * DAY, DAY);
+        assert_eq!(trash.purge().await.unwrap(), [3]);
+    }
+
+    #[tokio::test]
+    async fn time_served_goes_on_after_a_restart_and_stands_still_between() {
+        let turned = Turned::new();
+        let trash = turned.trash();
+        turned.put("id/7", "abc").await;
+        turned.delete(&trash, "id/7").await;
+        for _ in 0..7 {
+            let trash = turned.trash();
+            turned.pass(DAY, DAY);
+            assert!(trash.purge().await.unwrap().is_empty());
+        }
+        let trash = turned.trash();
+        turned.pass(30 * DAY, Duration::ZERO);
+        assert!(trash.purge().await.unwrap().is_empty(), "while nobody served");
+        turned.pass(Duration::from_secs(1), Duration::from_secs(1));
+        assert_eq!(trash.purge().await.unwrap(), [3]);
+        let left = std::fs::read_dir(turned.place.path().join(TRASH_DIR)).unwrap().count();
+        assert_eq!(left, 1, "what was noted before the last time");
+    }
+
+    #[tokio::test]
+    async fn each_version_comes_back_on_its_own_and_none_over_another() {
+        let turned = Turned::new();
+        let trash = turned.trash();
+        for bytes in ["one", "three", "seventh"] {
+            turned.put("id/7", bytes).await;
+            turned.delete(&trash, "id/7").await;
+            turned.pass(DAY, DAY);
+        }
+        assert!(!turned.place.path().join("id").exists(), "an empty directory is left");
+        let versions = trash.list().await.unwrap();
+        assert_eq!(versions.iter().map(|version| version.bytes).collect::<Vec<_>>(), [3, 5, 7]);
+        trash.restore(&versions[1]).await.unwrap();
+        let error = trash.restore(&versions[2]).await.unwrap_err();
+        assert!(matches!(error, TransportError::Exists { .. }), "{error:?}");
+        let error = trash.restore(&versions[1]).await.unwrap_err();
+        assert!(matches!(error, TransportError::Missing { .. } | TransportError::Exists { .. }), "{error:?}");
+        assert_eq!(std::fs::read(turned.place.path().join("id/7")).unwrap(), b"three");
+        assert_eq!(trash.list().await.unwrap(), [versions[0].clone(), versions[2].clone()]);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_ours_in_the_trash_stays_and_is_not_listed() {
+        let turned = Turned::new();
+        let trash = turned.trash();
+        assert!(trash.list().await.unwrap().is_empty());
+        turned.put("lonely", "abc").await;
+        turned.delete(&trash, "lonely").await;
+        let dir = turned.place.path().join(TRASH_DIR);
+        let strange = [
+            "notes.txt",
+            "1-2-3",
+            "+id+7",
+            "1-2-3+../x",
+            "01-2-3+id+7",
+            "99999999999999999999-1-a+b",
+            "served-x",
+        ];
+        strange.iter().for_each(|name| std::fs::write(dir.join(name.replace('/', "_")), "x").unwrap());
+        std::os::unix::fs::symlink("/etc/passwd", dir.join("1-2-3+id+8")).unwrap();
+        let names: Vec<_> = trash.list().await.unwrap().into_iter().map(|object| object.name).collect();
+        assert_eq!(names, [ObjectName::new("lonely").unwrap()]);
+        turned.pass(100 * DAY, 100 * DAY);
+        assert_eq!(trash.purge().await.unwrap(), [3]);
+        assert!(dir.join("notes.txt").exists() && dir.join("1-2-3+id+8").is_symlink());
+    }
+}

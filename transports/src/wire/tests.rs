@@ -243,6 +243,24 @@ fn hex(line: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
 }
 
+#[test]
+fn a_token_that_is_cut_or_has_more_behind_it_is_none_and_no_token_is_shown() {
+    let token = DeleteToken::generate();
+    let request = Request::Delete { name: name("id/7"), token: Some(token.clone()) };
+    let mut out = BytesMut::new();
+    request.encode(&mut out);
+    let payload = out.split_off(Header::BYTES).freeze();
+    for bytes in (0..=payload.len() + 1).filter(|bytes| ![5, payload.len()].contains(bytes)) {
+        let mut changed = payload.to_vec();
+        changed.resize(bytes, 0);
+        let decoded = Request::decode(Kind::Delete, changed.into());
+        assert!(matches!(decoded, Err(WireError::Malformed { .. })), "{bytes} bytes: {decoded:?}");
+    }
+    assert_eq!(Request::decode(Kind::Delete, payload).unwrap(), request);
+    let shown = format!("{request:?}");
+    assert!(shown.ends_with("token: Some(DeleteToken(…)) }"), "{shown}");
+}
+
 /// The table of kinds and limits in `protocol.md` is that of the code.
 #[test]
 fn the_documented_limits_are_those_that_are_kept() {
