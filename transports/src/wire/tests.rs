@@ -60,7 +60,7 @@ fn requests() -> Vec<Request> {
         Request::List { prefix: String::new() },
         Request::List { prefix: "../x".into() },
         Request::Delete { name: name.clone(), token: None },
-        Request::Delete { name: name.clone(), token: Some(DeleteToken::generate()) },
+        Request::Delete { name: name.clone(), token: Some(DeleteToken::from_bytes(&[9; 32])) },
         Request::Keep,
         Request::Resume { name: name.clone(), length: Some(3), kept: kept(2, b"token") },
         Request::Resume { name: name.clone(), length: None, kept: kept(0, b"") },
