@@ -6,10 +6,10 @@
 //! on while a process runs that does. The latter is written down as the name of an empty file, each time that the trash
 //! is looked through; what a crash loses of it is added to the delay, and so is the time in which no server ran.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fmt, iter};
 
 use super::dir::Dir;
 use super::{Disk, blocking, stage};
@@ -70,15 +70,29 @@ impl Trash {
         .await
     }
 
-    /// What is here, in the order in which it was deleted.
+    /// What is here, in the order in which it was deleted, at about 300 bytes of memory each.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub async fn list(&self) -> Result<Vec<Trashed>> {
         self.at_root(Vec::new(), |_, root| {
-            let mut all: Vec<_> = trashed(root)?.collect();
+            let mut all = Vec::new();
+            each(root, |_, object| all.push(object))?;
             all.sort_by(|one, other| (one.deleted, &one.id).cmp(&(other.deleted, &other.id)));
             Ok(all)
+        })
+        .await
+    }
+
+    /// The sum of what `cost` says of the bytes of each object here.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub async fn sum(&self, cost: fn(u64) -> u64) -> Result<u64> {
+        self.at_root(0, move |_, root| {
+            let mut sum = 0_u64;
+            each(root, |_, object| sum = sum.saturating_add(cost(object.bytes)))?;
+            Ok(sum)
         })
         .await
     }
@@ -94,26 +108,27 @@ impl Trash {
         restored.await?.map_err(|error| TransportError::from_io(at, error))
     }
 
-    /// Removes what has been here for longer than the delay, and says how many bytes each had.
+    /// Removes what has been here for longer than the delay, and returns the sum of what `cost` says of its bytes.
     ///
     /// # Errors
     /// When the directory cannot be read or written. What was removed by then is not told.
-    pub async fn purge(&self) -> Result<Vec<u64>> {
-        self.at_root(Vec::new(), |trash, root| {
+    pub async fn purge(&self, cost: fn(u64) -> u64) -> Result<u64> {
+        self.at_root(0, move |trash, root| {
             let (wall, served) = trash.now(root)?;
-            let delay = trash.delay;
-            let old = |object: &Trashed| {
-                let by_wall = wall.duration_since(object.deleted).is_ok_and(|age| age > delay);
-                by_wall && served.checked_sub(object.served).is_some_and(|age| age > delay.as_secs())
+            let is_old = |object: &Trashed| {
+                let by_wall = wall.duration_since(object.deleted).is_ok_and(|age| age > trash.delay);
+                let by_served = served.checked_sub(object.served);
+                by_wall && by_served.is_some_and(|age| age > trash.delay.as_secs())
             };
-            let old: Vec<_> = trashed(root)?.filter(old).collect();
-            let dir = root.open_or_make(TRASH_DIR)?;
-            // What somebody brought back meanwhile is not gone.
-            let gone =
-                old.iter().filter(|object| dir.unlink(&object.file()).is_ok()).map(|object| object.bytes);
-            let gone = gone.collect();
+            let mut gone = 0_u64;
+            each(root, |dir, object| {
+                // What somebody brought back meanwhile is not gone.
+                if is_old(&object) && dir.unlink(&object.file()).is_ok() {
+                    gone = gone.saturating_add(cost(object.bytes));
+                }
+            })?;
             // What is not noted is added to the delay; a full disk must not keep its trash for that.
-            let _ = note_served(&dir, served);
+            let _ = root.open_or_make(TRASH_DIR).and_then(|dir| note_served(&dir, served));
             Ok(gone)
         })
         .await
@@ -138,7 +153,10 @@ impl Trash {
         let (wall, running) = (self.clock)();
         let before = match self.before.get() {
             Some(before) => *before,
-            None => *self.before.get_or_init(|| served_before(root)),
+            None => {
+                let before = served_before(root)?;
+                *self.before.get_or_init(|| before)
+            }
         };
         Ok((wall, before.saturating_add(running.as_secs())))
     }
@@ -183,20 +201,23 @@ impl Trashed {
     }
 }
 
-fn trashed(root: &Dir) -> io::Result<impl Iterator<Item = Trashed>> {
-    let (dir, entries) = match root.open(TRASH_DIR) {
-        Err(error) if error.kind() == ErrorKind::NotFound => (None, Vec::new()),
-        dir => dir.and_then(|dir| dir.entries().map(|entries| (Some(dir), entries)))?,
-    };
-    let mut entries = entries.into_iter();
-    Ok(iter::from_fn(move || {
-        let dir = dir.as_ref()?;
+/// Says what is in the trash, and in which directory.
+fn each(root: &Dir, mut what: impl FnMut(&Dir, Trashed)) -> io::Result<()> {
+    let Some(dir) = open(root)? else { return Ok(()) };
+    dir.each(|file, _| {
         // What cannot be looked at was brought back or removed meanwhile, or is none of ours.
-        entries.find_map(|(file, _)| {
-            let object = Trashed::parse(&file)?;
-            Some(Trashed { bytes: dir.length(&file).ok()?, ..object })
-        })
-    }))
+        if let (Some(object), Ok(bytes)) = (Trashed::parse(file), dir.length(file)) {
+            what(&dir, Trashed { bytes, ..object });
+        }
+    })
+}
+
+/// The directory, if anything was deleted yet.
+fn open(root: &Dir) -> io::Result<Option<Dir>> {
+    match root.open(TRASH_DIR) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        dir => dir.map(Some),
+    }
 }
 
 fn move_out(root: &Dir, object: &Trashed) -> io::Result<()> {
@@ -227,13 +248,14 @@ fn move_out(root: &Dir, object: &Trashed) -> io::Result<()> {
 }
 
 /// The seconds that were noted last, and no fewer than the youngest object was deleted at.
-fn served_before(root: &Dir) -> u64 {
-    let Ok(entries) = root.open(TRASH_DIR).and_then(|dir| dir.entries()) else { return 0 };
-    let seconds = |(file, _): (String, _)| match file.strip_prefix(SERVED) {
+fn served_before(root: &Dir) -> io::Result<u64> {
+    let (dir, mut most) = (open(root)?, 0);
+    let seconds = |file: &str| match file.strip_prefix(SERVED) {
         Some(seconds) => seconds.parse().ok(),
-        None => Trashed::parse(&file).map(|object| object.served),
+        None => Trashed::parse(file).map(|object| object.served),
     };
-    entries.into_iter().filter_map(seconds).max().unwrap_or(0)
+    dir.map_or(Ok(()), |dir| dir.each(|file, _| most = most.max(seconds(file).unwrap_or(0))))?;
+    Ok(most)
 }
 
 fn note_served(dir: &Dir, served: u64) -> io::Result<()> {
@@ -242,12 +264,12 @@ fn note_served(dir: &Dir, served: u64) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let others = dir.entries()?.into_iter().map(|(name, _)| name);
-    for other in others.filter(|name| name.starts_with(SERVED) && *name != file) {
-        // Another server of the same trash may have been faster.
-        let _ = dir.unlink(&other);
-    }
-    Ok(())
+    dir.each(|other, _| {
+        if other.starts_with(SERVED) && other != file {
+            // Another server of the same trash may have been faster.
+            let _ = dir.unlink(other);
+        }
+    })
 }
 
 /// Starts with a dot, as no name of an object does.
@@ -264,6 +286,7 @@ mod tests {
     use super::*;
     use crate::Transport;
 
+    const BYTES: fn(u64) -> u64 = |bytes| bytes;
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
     /// A disk in a place of its own, with clocks that the test turns: the wall's, and how long the process runs.
@@ -312,12 +335,12 @@ mod tests {
         turned.put("id/7", "abc").await;
         turned.delete(&trash, "id/7").await;
         turned.pass(1000 * DAY, DAY);
-        assert!(trash.purge().await.unwrap().is_empty(), "by the wall alone");
+        assert!(trash.purge(BYTES).await.unwrap() == 0, "by the wall alone");
         turned.clocks.lock().unwrap().0 -= 1000 * DAY;
         turned.pass(Duration::ZERO, 100 * DAY);
-        assert!(trash.purge().await.unwrap().is_empty(), "by running alone");
+        assert!(trash.purge(BYTES).await.unwrap() == 0, "by running alone");
         turned.pass(8 * DAY, DAY);
-        assert_eq!(trash.purge().await.unwrap(), [3]);
+        assert_eq!(trash.purge(BYTES).await.unwrap(), 3);
     }
 
     #[tokio::test]
@@ -329,13 +352,13 @@ mod tests {
         for _ in 0..7 {
             let trash = turned.trash();
             turned.pass(DAY, DAY);
-            assert!(trash.purge().await.unwrap().is_empty());
+            assert!(trash.purge(BYTES).await.unwrap() == 0);
         }
         let trash = turned.trash();
         turned.pass(30 * DAY, Duration::ZERO);
-        assert!(trash.purge().await.unwrap().is_empty(), "while nobody served");
+        assert!(trash.purge(BYTES).await.unwrap() == 0, "while nobody served");
         turned.pass(Duration::from_secs(1), Duration::from_secs(1));
-        assert_eq!(trash.purge().await.unwrap(), [3]);
+        assert_eq!(trash.purge(BYTES).await.unwrap(), 3);
         let left = std::fs::read_dir(turned.place.path().join(TRASH_DIR)).unwrap().count();
         assert_eq!(left, 1, "what was noted before the last time");
     }
@@ -383,7 +406,7 @@ mod tests {
         let names: Vec<_> = trash.list().await.unwrap().into_iter().map(|object| object.name).collect();
         assert_eq!(names, [ObjectName::new("lonely").unwrap()]);
         turned.pass(100 * DAY, 100 * DAY);
-        assert_eq!(trash.purge().await.unwrap(), [3]);
+        assert_eq!(trash.purge(BYTES).await.unwrap(), 3);
         assert!(dir.join("notes.txt").exists() && dir.join("1-2-3+id+8").is_symlink());
     }
 }

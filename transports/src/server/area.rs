@@ -131,8 +131,7 @@ impl Area {
     pub async fn purge(&self) -> Result<()> {
         let Some(trash) = &self.trash else { return Ok(()) };
         self.counted().await?;
-        let gone = trash.purge().await?;
-        self.release(gone.into_iter().fold(0, |sum, bytes| sum.saturating_add(cost(bytes))));
+        self.release(trash.purge(cost).await?);
         Ok(())
     }
 
@@ -153,7 +152,7 @@ impl Area {
     /// half-way.
     pub(super) async fn delete(&self, name: &ObjectName) -> Result<()> {
         if let Some(trash) = &self.trash {
-            // The object is counted before it moves: a count that is under way must not miss it on its way.
+            // A count that is under way must not count the object before it moves and after.
             self.counted().await?;
             return trash.take(name).await;
         }
@@ -221,8 +220,7 @@ async fn count_used(store: Arc<dyn Transport>, trash: Option<Trash>) -> Result<U
     let mut used = Used::default();
     // First: what is brought back meanwhile is rather counted twice than not at all.
     if let Some(trash) = trash {
-        let trashed = trash.list().await?;
-        used.bytes = trashed.iter().fold(0, |sum, object| sum.saturating_add(cost(object.bytes)));
+        used.bytes = trash.sum(cost).await?;
     }
     let mut names = match store.list("").await {
         Ok(names) => names,
