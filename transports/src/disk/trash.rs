@@ -57,6 +57,9 @@ impl Trash {
 
     /// Moves an object here, durably. One that is not there is a success, as with
     /// [`delete`](crate::Transport::delete).
+    ///
+    /// # Errors
+    /// `Corrupt` when it is no object, or why it cannot be moved.
     pub async fn take(&self, name: &ObjectName) -> Result<()> {
         let name = name.clone();
         self.at_root((), move |trash, root| match trash.move_in(root, &name) {

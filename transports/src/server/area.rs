@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use tokio::sync::{Mutex as AsyncMutex, RwLock};
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{ObjectMeta, ObjectName, Put, Result, Target, Transport, TransportError, Trash};
+use super::taken_back::TakenBack;
+use crate::{ObjectName, Put, Result, Target, Transport, TransportError, Trash};
 
 /// A store and how much of it may be used.
 #[derive(Debug)]
@@ -25,8 +26,7 @@ pub struct Area {
     deleting: AsyncMutex<()>,
     /// Where deleted objects are for a while.
     trash: Option<Trash>,
-    /// The prefixes of which something was taken back. Written to only where no manifest is being committed.
-    taken_back: RwLock<HashSet<Box<str>>>,
+    taken_back: TakenBack,
 }
 
 /// How far the counting has come. It goes on when nobody waits for it any more: a client that gives up and asks again
@@ -55,7 +55,7 @@ impl Area {
     /// kept of a put counts as it did when it was on its way.
     pub fn new(store: Arc<dyn Transport>, quota_bytes: Option<u64>) -> Self {
         let (count, used) = (AsyncMutex::new(Count::Wanted), Mutex::default());
-        let (deleting, taken_back) = (AsyncMutex::default(), RwLock::default());
+        let (deleting, taken_back) = (AsyncMutex::default(), TakenBack::default());
         Self { store, quota_bytes, count, used, deleting, trash: None, taken_back }
     }
 
@@ -86,42 +86,10 @@ impl Area {
         Reservation { area: self.clone(), bytes, kept: Some(Bytes::copy_from_slice(token)) }
     }
 
-    /// Deletes an object of a backup that has no manifest here: what a failed or killed backup left.
-    ///
-    /// Whoever stole the key that allows this must not get at a finished backup. So
-    /// * a manifest is never deleted, and nothing beside one: a backup is finished once its manifest is there;
-    /// * an object without a prefix belongs to no backup, and stays;
-    /// * a backup of which something was taken back can never be finished: its manifest is refused from then on, or the
-    ///   thief would delete blocks of a backup under way, whose manifest then promised what is gone. That backup fails,
-    ///   and says so; as it would where the thief fills the quota;
-    /// * between the look for a manifest and the note that there is to be none, no manifest is committed, whoever began to
-    ///   put it and when: [`Reservation::commit`] holds the other side of the lock, and looks at the note under it.
-    ///
-    /// The notes do not outlive the server. Where it is restarted between a thief's call and the manifest, nothing but
-    /// the trash has the block.
+    /// Deletes an object of a backup that has no manifest here.
     pub(super) async fn take_back(&self, name: &ObjectName) -> Result<()> {
-        let refused = |why| Err(denied(self.at(name), why));
-        let Some(prefix) = name.prefix() else { return refused(NEEDS_TOKEN) };
-        let mut taken_back = self.taken_back.write().await;
-        match self.manifest_of(prefix).await {
-            Err(TransportError::Missing { .. } | TransportError::BadName(_)) => {}
-            Ok(_) => return refused(NEEDS_TOKEN),
-            // Not knowing is no permission.
-            Err(error) => return Err(error),
-        }
-        if !taken_back.contains(prefix) {
-            if taken_back.len() == TAKEN_BACK_MAX {
-                return refused(TOO_MANY_TAKEN_BACK);
-            }
-            taken_back.insert(prefix.into());
-        }
-        drop(taken_back);
+        self.taken_back.note(&*self.store, name).await?;
         self.delete(name).await
-    }
-
-    async fn manifest_of(&self, prefix: &str) -> Result<ObjectMeta> {
-        // A prefix may be so long that no manifest has it.
-        self.store.stat(&ObjectName::new(format!("{prefix}/{MANIFEST}"))?).await
     }
 
     /// Removes from the trash what has been there for long enough, and frees its room.
@@ -297,17 +265,16 @@ impl Reservation {
     /// Publishes the object, which then has its room for good.
     pub(super) async fn commit(mut self, put: Box<dyn Put>, name: &ObjectName) -> Result<()> {
         let area = self.area.clone();
-        let taken_back = match name.prefix().filter(|_| name.part() == MANIFEST) {
-            Some(prefix) => Some((area.taken_back.read().await, prefix)),
-            None => None,
+        let committing = match area.taken_back.committing(&*area.store, name).await {
+            Ok(committing) => committing,
+            Err(error) => {
+                put.abandon().await?;
+                self.kept = None;
+                return Err(error);
+            }
         };
-        if taken_back.as_ref().is_some_and(|(taken_back, prefix)| taken_back.contains(*prefix)) {
-            put.abandon().await?;
-            self.kept = None;
-            return Err(denied(area.at(name), WAS_TAKEN_BACK));
-        }
         let committed = put.commit().await;
-        drop(taken_back);
+        drop(committing);
         let is_there = match &committed {
             Ok(()) => true,
             // The room of that one is counted already.
@@ -337,23 +304,8 @@ impl Drop for Reservation {
     }
 }
 
-/// A no that stays one.
-pub(super) fn denied(at: Target, why: &'static str) -> TransportError {
-    TransportError::Refused { at, source: io::Error::new(io::ErrorKind::PermissionDenied, why) }
-}
-
-/// The object that makes a backup of the others with its prefix.
-const MANIFEST: &str = "manifest";
-/// Backups of which something was taken back, at about 200 bytes of memory each.
-const TAKEN_BACK_MAX: usize = 65_536;
 /// How often the trash is looked through.
 const PURGE_TIME: Duration = Duration::from_secs(60 * 60);
-const NEEDS_TOKEN: &str = "this client may only add, and take back what belongs to no finished backup: to delete more, make \
-                           a token with `tanner key token`, have its hash added to the server's file of clients, and \
-                           give the file in TANNER_DELETE_TOKEN_FILE or as delete_token_file of the store";
-const WAS_TAKEN_BACK: &str = "objects of this backup were deleted before it was finished: take a new backup";
-const TOO_MANY_TAKEN_BACK: &str =
-    "too many unfinished backups were taken back since the server began: restart it";
 /// What room is counted in.
 const COST_BYTES: u64 = 4096;
 /// How often a store is asked what it has swept, at most.

@@ -11,9 +11,9 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
-use super::area::denied;
 use super::clients::Right;
 use super::limits::{LIST_BYTES, READ_BYTES};
+use super::taken_back::denied;
 use super::tcp::LINGER_TIME;
 use super::{Client, Limits, Shared, Stopped, until_stopped};
 use crate::net::{DeleteToken, Lane, Pace};

@@ -10,6 +10,7 @@ mod lane;
 mod limits;
 mod put;
 mod quic;
+mod taken_back;
 mod tcp;
 
 use std::io;

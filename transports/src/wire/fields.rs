@@ -74,7 +74,7 @@ impl Fields {
 
     /// The frame itself is wiped by who holds it.
     pub(super) fn token(&mut self) -> Result<DeleteToken, WireError> {
-        Ok(DeleteToken::from_bytes(&*Zeroizing::new(self.array()?)))
+        Ok(DeleteToken::from_bytes(&Zeroizing::new(self.array()?)))
     }
 
     /// Everything was read.
