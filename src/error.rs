@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tanner_kernels::{LevelError, ProfileError};
 use tanner_transports::TransportError;
-use tanner_transports::net::IdentityError;
+use tanner_transports::net::{IdentityError, TokenError};
 use thiserror::Error;
 
 use crate::fetch::Damage;
@@ -368,6 +368,17 @@ pub enum Error {
     /// This node has no key to be known by, or one that cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A delete token that cannot be made.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// Nothing of that name was deleted, or it is gone by now.
+    #[error("nothing that was deleted from {} is called {what}: `tanner undelete --root {}` lists what was", root.display(), root.display())]
+    NotInTrash {
+        /// What was asked for.
+        what: String,
+        /// The root of the server.
+        root: PathBuf,
+    },
     /// A file of settings that cannot be read or written, or says nothing that is known.
     #[error("{}", path.display())]
     Config {
@@ -515,6 +526,7 @@ impl Error {
             | Self::BenchDirectory { .. }
             | Self::NoSuchStore { .. }
             | Self::NoJournal { .. }
+            | Self::NotInTrash { .. }
             | Self::NetUnreachable { .. }
             | Self::Store(TransportError::Missing { .. }) => 10,
             Self::Stopped { signal }
@@ -523,6 +535,7 @@ impl Error {
             Self::Source { .. }
             | Self::Threads { .. }
             | Self::Identity(_)
+            | Self::Token(_)
             | Self::Output { .. }
             | Self::Staged { .. }
             | Self::RestoreUnderway { .. }

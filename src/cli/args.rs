@@ -17,6 +17,7 @@ use super::serve::ServeArgs;
 use super::state::state_directory;
 use super::store_cmd::StoreArgs;
 use super::sweep::SweepArgs;
+use super::undelete::UndeleteArgs;
 use crate::journal::Journals;
 use crate::resources::MEMORY_BYTES_DEFAULT;
 use crate::scheduler::{Cheapest, Demand, Even, Fastest, Policy, Survive};
@@ -72,6 +73,8 @@ pub(super) enum Command {
     Certify(CertifyArgs),
     /// Keep blocks for other nodes, over TCP and QUIC
     Serve(ServeArgs),
+    /// List what clients of a server deleted, or bring it back
+    Undelete(UndeleteArgs),
     /// Make and show keys
     Key(KeyArgs),
     /// Give names to stores
@@ -404,9 +407,9 @@ Exit codes:
     7  the source changed while it was read, and nothing was stored; or since the backup began
        that is to be resumed
    10  the store, directory, backup or journal does not exist, or a peer cannot be reached
-  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written, but of a backup with a
-       journal, or for a restore, which --resume goes on with; a second signal ends the run at once, which leaves
-       what --resume goes on with, or sweep takes back
+  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written but what --resume goes on
+       with, of a restore or of a backup with a journal; a second signal ends the run at once, which
+       leaves what --resume goes on with, or sweep takes back
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
 use verify.

@@ -180,6 +180,7 @@ impl NamedStore {
             .chain(self.limit.as_ref().map(|rate| format!("limit={rate}")))
             .chain(self.cost.map(|cost| format!("cost={cost}")))
             .chain(self.priority.map(|priority| format!("priority={priority}")))
+            .chain(self.delete_token_file.iter().map(|file| format!("delete_token_file={}", file.display())))
             .collect()
     }
 }

@@ -1,10 +1,10 @@
-//! `tanner key`: the node's own key, by which servers and clients know it.
+//! `tanner key`: the node's own key, by which servers and clients know it, and tokens to delete with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use tanner_transports::net::{Identity, IdentityError};
+use tanner_transports::net::{DeleteToken, Identity, IdentityError, TokenError};
 
 use super::node::{key_file, make_directory};
 use super::{Context, Outcome};
@@ -24,11 +24,36 @@ enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Make a token that lets a client delete on servers, and print its hash: delete_token in their files of clients
+    Token {
+        /// The new file for the token: on a machine that makes no backups, or on none
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+    },
 }
 
 pub(super) fn key(context: &Context, args: &KeyArgs) -> Result<Outcome, Error> {
-    let KeyCommand::Node { file } = &args.what;
-    let path = key_file(file.as_deref());
+    match &args.what {
+        KeyCommand::Node { file } => node(context, file.as_deref()),
+        KeyCommand::Token { output } => token(context, output),
+    }
+}
+
+fn token(context: &Context, path: &Path) -> Result<Outcome, Error> {
+    make_directory(path).map_err(|source| TokenError::Io { path: path.to_owned(), source })?;
+    let token = DeleteToken::generate();
+    token.save(path)?;
+    let hash = token.hash().to_string();
+    context.output.result(&hash);
+    context.output.say(&format!(
+        "made a delete token in {}: with it and a client's key all backups of that client can be destroyed",
+        path.display()
+    ));
+    Ok(Outcome { code: 0, summary: json!({ "hash": hash, "file": path.to_string_lossy() }) })
+}
+
+fn node(context: &Context, file: Option<&Path>) -> Result<Outcome, Error> {
+    let path = key_file(file);
     let (identity, made) = match Identity::load(&path) {
         Err(IdentityError::NoKey { .. }) => {
             make_directory(&path).map_err(|source| IdentityError::Io { path: path.clone(), source })?;

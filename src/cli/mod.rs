@@ -21,6 +21,7 @@ mod store_cmd;
 mod sweep;
 mod threads;
 mod ticker;
+mod undelete;
 mod version;
 
 use std::ffi::OsString;
@@ -126,6 +127,7 @@ async fn execute(cli: Cli, mut registry: Registry, shares: Shares) -> u8 {
         Command::Plan(args) => ("plan", plan::plan(&context, &args)),
         Command::Certify(args) => ("certify", certify::certify(&context, args).await),
         Command::Serve(args) => ("serve", serve::serve(&context, args).await),
+        Command::Undelete(args) => ("undelete", undelete::undelete(&context, args).await),
         Command::Key(args) => ("key", key::key(&context, &args)),
         Command::Store(args) => ("store", store_cmd::store(&context, args).await),
         Command::Bench(args) => ("bench", bench::bench(&context, args).await),

@@ -20,7 +20,7 @@ use crate::scheduler::Labels;
 /// The transports that tanner brings, and the stores that were given a name.
 pub(super) fn registry() -> Registry {
     let mut registry = Registry::lasting();
-    net::register(&mut registry, || Identity::load(&key_file(None)).map(Arc::new));
+    net::register(&mut registry, || Identity::load(&key_file(None)).map(Arc::new), token_file);
     registry.register_limit(Arc::new(clock::week_minute));
     registry.register_wrapper("store", |registry, url| {
         let bad = |reason| TransportError::BadUrl { url: url.to_owned(), reason };
@@ -42,6 +42,20 @@ pub(super) fn registry() -> Registry {
 pub(super) fn key_file(given: Option<&Path>) -> PathBuf {
     let from_env = || std::env::var_os("TANNER_NODE_KEY").filter(|path| !path.is_empty()).map(PathBuf::from);
     given.map(Path::to_owned).or_else(from_env).unwrap_or_else(|| config_directory().join("node.pem"))
+}
+
+/// The file with the delete token for the store of this URL: its own, or else the one for all.
+fn token_file(url: &str) -> Option<PathBuf> {
+    let is_it = |store: &&NamedStore| store.url == url || store.url.ends_with(&format!("+{url}"));
+    // A list of stores that cannot be read is an error where one is called by its name.
+    let named = Stores::read().ok().and_then(|stores| {
+        let mut stores = stores.store.into_values();
+        stores.find_map(|store| store.delete_token_file.clone().filter(|_| is_it(&&store)))
+    });
+    named.or_else(|| {
+        let path = std::env::var_os("TANNER_DELETE_TOKEN_FILE").filter(|path| !path.is_empty());
+        path.map(PathBuf::from)
+    })
 }
 
 /// Makes the directory of a file of the node, for its owner alone.
@@ -78,6 +92,8 @@ pub(super) struct NamedStore {
     pub(super) cost: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) priority: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) delete_token_file: Option<PathBuf>,
     // A table, so behind what is none.
     #[serde(default, deserialize_with = "facts::labels", skip_serializing_if = "Labels::is_empty")]
     pub(super) labels: Labels,

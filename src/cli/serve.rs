@@ -1,6 +1,7 @@
 //! `tanner serve`: keeps blocks for others.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,12 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::Args;
 use sd_notify::NotifyState;
-use serde::Deserialize;
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::json;
-use tanner_transports::Disk;
-use tanner_transports::net::{Identity, Pin};
+use tanner_transports::net::{Identity, Pin, TokenHash};
 use tanner_transports::server::{Area, Client, Clients, Limits, Server};
+use tanner_transports::{Disk, Trash};
 
 use super::node::{check_store_name, config_error, key_file, parse};
 use super::{Context, Outcome};
@@ -33,11 +35,18 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "SIZE")]
     quota: Option<ByteSize>,
 
+    /// Keep what is deleted for this long, such as 7d, where `tanner undelete` brings it back from; it counts until then, and
+    /// time in which the server does not run is added. Also for each client that has no delete_delay of its own
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    delete_delay: Option<Duration>,
+
     /// Let the node with this pin in; these nodes share the root. Repeat for more
     #[arg(long, required_unless_present = "clients", value_name = "PIN")]
     allow: Vec<Pin>,
 
-    /// A file that says who else may come in: [client.NAME] with pin, and optionally directory, quota, append_only
+    /// A file that says who else may come in: [client.NAME] with pin, and optionally directory, quota, delete_delay,
+    /// append_only = true (it may delete nothing of a finished backup), and delete_token = "HASH" or a list of them, as
+    /// `tanner key token` prints it (nor may it, unless it gives such a token)
     #[arg(long, value_name = "FILE")]
     clients: Option<PathBuf>,
 
@@ -71,44 +80,62 @@ async fn until_requested(stop: &Stop) {
 fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
     let mut clients = Clients::default();
     let quota = args.quota.map(|quota| quota.0);
-    let root = area(&args.root, quota)?;
+    let root = area(&args.root, Keeping { quota, delay: args.delete_delay })?;
     for pin in &args.allow {
         clients.allow(*pin, Client::new(root.clone(), limits));
     }
     let Some(file) = &args.clients else { return Ok(clients) };
     let mut pins = BTreeSet::new();
-    let mut areas: HashMap<String, (Option<u64>, Arc<Area>)> = HashMap::new();
+    let mut areas: HashMap<String, (Keeping, Arc<Area>)> = HashMap::new();
     for (name, client) in read_clients(file)?.client {
         let directory = client.directory.unwrap_or(name);
         check_store_name(&directory)?;
-        let quota = client.quota.map(|quota| quota.0).or(quota);
+        let keeping = Keeping {
+            quota: client.quota.map(|quota| quota.0).or(quota),
+            delay: client.delete_delay.map(|delay| delay.0).or(args.delete_delay),
+        };
         let (agreed, area) = match areas.get(&directory) {
             Some(area) => area.clone(),
             None => {
                 // No object has a name with a dot in front: what the root's clients put cannot get in here.
-                let area = (quota, area(&args.root.join(CLIENTS_DIRECTORY).join(&directory), quota)?);
+                let path = args.root.join(CLIENTS_DIRECTORY).join(&directory);
+                let area = (keeping, area(&path, keeping)?);
                 areas.entry(directory.clone()).or_insert(area).clone()
             }
         };
-        if agreed != quota {
-            let what = format!("clients that share the directory {directory:?} have different quotas");
+        if agreed != keeping {
+            let what =
+                format!("clients that share the directory {directory:?} have different quotas or delays");
             return Err(config_error(file, std::io::Error::other(what)));
         }
         if args.allow.contains(&client.pin.0) || !pins.insert(client.pin.0) {
             let what = format!("the pin {} stands for two clients", client.pin.0);
             return Err(config_error(file, std::io::Error::other(what)));
         }
-        let known = Client::new(area, limits);
+        let known = Client::new(area, limits).delete_tokens(client.delete_token.0);
         clients.allow(client.pin.0, if client.append_only { known.append_only() } else { known });
     }
     Ok(clients)
 }
 
 /// A directory for clients. It is made now, so that to whoever has put nothing yet it is empty and not missing.
-fn area(directory: &Path, quota: Option<u64>) -> Result<Arc<Area>, Error> {
+fn area(directory: &Path, keeping: Keeping) -> Result<Arc<Area>, Error> {
     let failed = |source| Error::Output { path: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(failed)?;
-    Ok(Arc::new(Area::new(Arc::new(Disk::open(directory)?), quota)))
+    let disk = Disk::open(directory)?;
+    let area = Area::new(Arc::new(disk.clone()), keeping.quota);
+    let delay = keeping.delay.filter(|delay| !delay.is_zero());
+    Ok(Arc::new(match delay {
+        Some(delay) => area.with_trash(Trash::new(disk, delay)),
+        None => area,
+    }))
+}
+
+/// How much a directory holds, and for how long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Keeping {
+    quota: Option<u64>,
+    delay: Option<Duration>,
 }
 
 fn read_clients(file: &Path) -> Result<ClientsFile, Error> {
@@ -131,6 +158,56 @@ struct ClientEntry {
     quota: Option<Size>,
     #[serde(default)]
     append_only: bool,
+    #[serde(default)]
+    delete_token: Tokens,
+    delete_delay: Option<Delay>,
+}
+
+/// The hash of a token, or a list of them.
+#[derive(Debug, Default)]
+struct Tokens(Vec<TokenHash>);
+
+impl<'de> Deserialize<'de> for Tokens {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMore;
+        impl<'de> Visitor<'de> for OneOrMore {
+            type Value = Tokens;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the hash of a delete token, or a list of them")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Tokens, E> {
+                Ok(Tokens(vec![text.parse().map_err(E::custom)?]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Tokens, A::Error> {
+                let mut tokens = Vec::new();
+                while let Some(token) = list.next_element::<String>()? {
+                    tokens.push(token.parse().map_err(A::Error::custom)?);
+                }
+                // No token is not any token, and would allow everything.
+                if tokens.is_empty() {
+                    Err(A::Error::custom("an empty list of tokens"))
+                } else {
+                    Ok(Tokens(tokens))
+                }
+            }
+        }
+        deserializer.deserialize_any(OneOrMore)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Delay(Duration);
+
+impl TryFrom<String> for Delay {
+    type Error = humantime::DurationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        humantime::parse_duration(&text).map(Self)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,6 +235,6 @@ impl TryFrom<String> for Size {
 }
 
 /// Where clients have directories of their own, below the root.
-const CLIENTS_DIRECTORY: &str = ".clients";
+pub(super) const CLIENTS_DIRECTORY: &str = ".clients";
 /// How soon a signal is noticed.
 const STOP_PAUSE: Duration = Duration::from_millis(50);

@@ -1,5 +1,6 @@
 //! `tanner store`: names for stores, so that nobody types a pin twice.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -60,6 +61,11 @@ struct NamedFacts {
     /// Of stores that cost the same, those with the highest priority come first
     #[arg(long, allow_negative_numbers = true, value_name = "NUMBER")]
     priority: Option<i64>,
+
+    /// The file with the token that its server wants before it deletes anything of a finished backup; read only then.
+    /// Without it, the one in TANNER_DELETE_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
+    delete_token_file: Option<PathBuf>,
 }
 
 pub(super) async fn store(context: &Context, args: StoreArgs) -> Result<Outcome, Error> {
@@ -95,9 +101,14 @@ async fn add(context: &Context, name: &str, url: &str, facts: NamedFacts) -> Res
     let url = transport.url().to_owned();
     context.output.say(&format!("store:{name} is {url}"));
     let summary = json!({ "name": name, "url": url });
-    let NamedFacts { labels, capacity, limit, cost, priority } = facts;
+    let NamedFacts { labels, capacity, limit, cost, priority, delete_token_file } = facts;
+    // The list is used from wherever tanner runs.
+    let delete_token_file = delete_token_file.map(|path| std::path::absolute(&path).unwrap_or(path));
     let labels = labels.into_iter().collect();
-    stores.store.insert(name.to_owned(), NamedStore { url, labels, capacity, limit, cost, priority });
+    stores.store.insert(
+        name.to_owned(),
+        NamedStore { url, labels, capacity, limit, cost, priority, delete_token_file },
+    );
     stores.write()?;
     Ok(Outcome { code: 0, summary })
 }

@@ -7,6 +7,7 @@ mod bench;
 mod bench_page;
 mod changing;
 mod codes;
+mod deletes;
 mod exit_codes;
 mod failing_stores;
 mod few_tasks;

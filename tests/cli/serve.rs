@@ -15,14 +15,14 @@ use crate::harness::{Place, Tanner, tanner};
 use crate::stored::content;
 
 /// `tanner serve` under way, killed when dropped.
-struct Serving {
+pub(crate) struct Serving {
     child: Child,
     urls: Vec<String>,
 }
 
 impl Serving {
     #[track_caller]
-    fn start(mut serve: Tanner, urls: usize) -> Self {
+    pub(crate) fn start(mut serve: Tanner, urls: usize) -> Self {
         let mut child = serve.0.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let urls: Vec<_> = lines.take(urls).map(Result::unwrap).collect();
@@ -35,8 +35,20 @@ impl Serving {
         serving
     }
 
-    fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.urls[0]
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it; what it had to say.
+    pub(crate) fn end(&mut self) -> Vec<u8> {
+        self.signal(Signal::TERM);
+        let mut words = Vec::new();
+        self.child.stderr.take().unwrap().read_to_end(&mut words).unwrap();
+        words
     }
 
     fn signal(&self, signal: Signal) {
@@ -56,15 +68,15 @@ impl Drop for Serving {
 }
 
 /// A node: where its key and its settings are.
-struct Node {
+pub(crate) struct Node {
     key: PathBuf,
     settings: PathBuf,
-    pin: String,
+    pub(crate) pin: String,
 }
 
 impl Node {
     #[track_caller]
-    fn new(place: &Place, name: &str) -> Self {
+    pub(crate) fn new(place: &Place, name: &str) -> Self {
         let (key, settings) =
             (place.join(&format!("{name}/node.pem")), place.join(&format!("{name}/stores.toml")));
         let pin = tanner("key node --file").arg(&key).run().expect(0).out.trim().to_owned();
@@ -72,7 +84,7 @@ impl Node {
         Self { key, settings, pin }
     }
 
-    fn tanner(&self, words: &str) -> Tanner {
+    pub(crate) fn tanner(&self, words: &str) -> Tanner {
         let tanner = tanner(words).env("TANNER_NODE_KEY", self.key.to_str().unwrap());
         tanner.env("TANNER_CONFIG", self.settings.to_str().unwrap())
     }

@@ -37,13 +37,14 @@ pub mod ring;
 #[cfg(feature = "s3")]
 mod s3;
 pub mod server;
+mod token;
 mod transport;
 pub mod wire;
 mod wrapped;
 
 /// A proof, as [`Transport::prove`] gives it.
 pub use blake3::Hash;
-pub use disk::{Disk, DiskIo};
+pub use disk::{Disk, DiskIo, Trash, TrashClock, Trashed};
 pub use error::{Result, Target, TransportError};
 pub use exec::Exec;
 pub use fault::{Fault, Faults};

@@ -53,12 +53,13 @@ async fn the_thief_of_an_append_only_key_destroys_nothing() {
     let served = Served::with(&["tcp"], Limits::default(), None, true).await;
     let store = served.open();
     works(&store, "id/7").await;
+    put(&store, "id/manifest", 9).await.unwrap();
     let error = store.delete(&name("id/7")).await.unwrap_err();
     assert!(matches!(error, TransportError::Refused { .. }), "{error:?}");
     let error = put(&store, "id/7", 9).await.unwrap_err();
     assert!(matches!(error, TransportError::Exists { .. }), "{error:?}");
     assert_eq!(store.stat(&name("id/7")).await.unwrap().length, 300_000);
-    assert_eq!(store.list("").await.unwrap().try_collect::<Vec<_>>().await.unwrap().len(), 1);
+    assert_eq!(store.list("").await.unwrap().try_collect::<Vec<_>>().await.unwrap().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -111,6 +111,12 @@ impl Dir {
     /// Everything in this directory with a UTF-8 name: no object has another.
     pub(super) fn entries(&self) -> io::Result<Vec<(String, FileType)>> {
         let mut entries = Vec::new();
+        self.each(|name, kind| entries.push((name.to_owned(), kind)))?;
+        Ok(entries)
+    }
+
+    /// As [`entries`](Self::entries), of which there may be more than memory is to hold.
+    pub(super) fn each(&self, mut what: impl FnMut(&str, FileType)) -> io::Result<()> {
         for entry in rustix::fs::Dir::read_from(&self.0)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().to_str() else { continue };
@@ -123,9 +129,9 @@ impl Dir {
                 },
                 kind => kind,
             };
-            entries.push((name.to_owned(), kind));
+            what(name, kind);
         }
-        Ok(entries)
+        Ok(())
     }
 
     /// Makes the names in this directory durable.
@@ -147,6 +153,11 @@ impl Dir {
             }
         }
         Ok(result?)
+    }
+
+    /// Moves a file to a name that nothing else has.
+    pub(super) fn rename(&self, from: &str, to: &Self, name: &str) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.0, from, &to.0, name)?)
     }
 
     fn open_at(&self, component: &str, flags: OFlags) -> io::Result<File> {

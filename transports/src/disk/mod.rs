@@ -8,6 +8,7 @@ mod dir;
 mod io;
 mod put;
 mod stage;
+mod trash;
 mod url;
 mod writeback;
 
@@ -30,6 +31,7 @@ pub use self::io::DiskIo;
 use self::io::Io;
 use self::put::{DiskPut, Held};
 use self::stage::{KeptName, Stage};
+pub use self::trash::{Trash, TrashClock, Trashed};
 use self::writeback::Writeback;
 use crate::ring;
 use crate::transport::{check_length, check_range, not_kept};

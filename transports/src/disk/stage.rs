@@ -220,7 +220,7 @@ fn create(dir: &Dir) -> io::Result<(String, File)> {
     Err(io::Error::new(ErrorKind::ResourceBusy, "no staged file could be kept from being swept"))
 }
 
-fn random() -> String {
+pub(super) fn random() -> String {
     format!("{:016x}", RandomState::new().hash_one(0))
 }
 

@@ -69,7 +69,11 @@ impl Call {
     }
 
     pub(super) async fn send(&mut self, request: &Request) -> Result<()> {
-        self.lane()?.writer.begin(|out| request.encode(out));
+        let writer = &mut self.lane()?.writer;
+        match request {
+            Request::Delete { token: Some(_), .. } => writer.begin_secret(|out| request.encode(out)),
+            _ => writer.begin(|out| request.encode(out)),
+        }
         self.flush().await
     }
 

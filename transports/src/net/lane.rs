@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout};
+use zeroize::Zeroize;
 
+use crate::token::Wiped;
 use crate::wire::{Header, Kind, WireError};
 
 /// What carries one request at a time.
@@ -68,6 +70,12 @@ impl Reader {
         }
         let mut frame = self.buffer.split_to(whole);
         frame.advance(Header::BYTES);
+        if matches!(kind, Kind::Delete) {
+            // The buffer is used for other requests, and a token may be in it.
+            let secret = Bytes::from_owner(Wiped(BytesMut::from(&*frame)));
+            frame.zeroize();
+            return Ok(Some((kind, secret)));
+        }
         Ok(Some((kind, frame.freeze())))
     }
 
@@ -138,6 +146,15 @@ impl Writer {
     pub(crate) fn begin(&mut self, encode: impl FnOnce(&mut BytesMut)) {
         self.out.clear();
         encode(&mut self.out);
+    }
+
+    /// As [`begin`](Self::begin), for a short frame with a secret in it, of which nothing stays behind.
+    pub(crate) fn begin_secret(&mut self, encode: impl FnOnce(&mut BytesMut)) {
+        self.out.clear();
+        // Growing would leave a copy behind.
+        let mut frame = Wiped(BytesMut::with_capacity(SMALL_READ_BYTES));
+        encode(&mut frame.0);
+        self.data = Bytes::from_owner(frame);
     }
 
     /// Takes bytes of an object that are to be sent.

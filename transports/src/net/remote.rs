@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -23,7 +24,7 @@ use super::quic::QuicLanes;
 use super::tcp::TcpLanes;
 use super::tls::{Shown, client_config};
 use super::url::Address;
-use super::{Identity, Pin, read};
+use super::{DeleteToken, Identity, Pin, TokenError, read};
 use crate::transport::{check_length, not_kept};
 use crate::wire::{Answer, Request, VERSION, WireError};
 use crate::{
@@ -35,7 +36,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Remote {
     inner: Arc<Inner>,
+    token_file: TokenFile,
 }
+
+/// Where the delete token for the store of a URL is, if anywhere.
+type TokenFile = Arc<dyn Fn(&str) -> Option<PathBuf> + Send + Sync>;
 
 impl Remote {
     /// The store at `tcp://HOST:PORT#PIN` or `quic://HOST:PORT#PIN`, asked for in the name of `identity`.
@@ -55,8 +60,17 @@ impl Remote {
             Lanes::Tcp(TcpLanes::new(address.clone(), config, patience))
         };
         let (url, own) = (address.to_string().into(), identity.pin());
-        let keeps = AtomicBool::new(false);
-        Ok(Self { inner: Arc::new(Inner { url, wanted: address.pin, own, shown, patience, lanes, keeps }) })
+        let (keeps, wants_token) = (AtomicBool::new(false), AtomicBool::new(false));
+        let wanted = address.pin;
+        let inner = Inner { url, wanted, own, shown, patience, lanes, keeps, wants_token };
+        Ok(Self { inner: Arc::new(inner), token_file: Arc::new(|_| None) })
+    }
+
+    /// The same store, with a file that holds a [`DeleteToken`](super::DeleteToken): `file` is asked for it with the URL
+    /// of the store, and the file is read, when something is to be deleted and the server wants a token, not before.
+    #[must_use]
+    pub fn with_token_file(self, file: impl Fn(&str) -> Option<PathBuf> + Send + Sync + 'static) -> Self {
+        Self { token_file: Arc::new(file), ..self }
     }
 
     /// Reaches the server and greets it, to see that it knows this node.
@@ -67,6 +81,25 @@ impl Remote {
         let lease = self.inner.lease(&self.store()).await?;
         lease.give_back();
         Ok(())
+    }
+
+    /// The token to delete with, if the server wants one and there is one. The inner error is a file that is not there:
+    /// what belongs to no finished backup goes without it.
+    async fn delete_token(&self, at: &Target) -> Result<Result<Option<DeleteToken>, TokenError>> {
+        let Some(path) = (self.token_file)(&self.inner.url) else { return Ok(Ok(None)) };
+        let wanted = || self.inner.wants_token.load(Ordering::Relaxed);
+        if !wanted() {
+            // Who was not greeted yet may want one.
+            self.greet().await?;
+        }
+        if !wanted() {
+            return Ok(Ok(None));
+        }
+        let loaded = tokio::task::spawn_blocking(move || DeleteToken::load(&path)).await;
+        match loaded.map_err(|error| TransportError::Other { at: at.clone(), source: error.into() })? {
+            Err(error @ TokenError::NoToken { .. }) => Ok(Err(error)),
+            loaded => loaded.map(|token| Ok(Some(token))).map_err(|error| no_token(at.clone(), error)),
+        }
     }
 
     fn store(&self) -> Target {
@@ -102,6 +135,8 @@ pub(super) struct Inner {
     lanes: Lanes,
     /// Whether the server that was greeted last keeps puts.
     keeps: AtomicBool,
+    /// Whether it wants a token to delete.
+    wants_token: AtomicBool,
 }
 
 enum Lanes {
@@ -142,6 +177,7 @@ impl Inner {
         match Answer::decode(kind, payload).map_err(violation)? {
             Answer::Welcome(welcome) if welcome.version == VERSION && welcome.complete && welcome.durable => {
                 self.keeps.store(welcome.keep, Ordering::Relaxed);
+                self.wants_token.store(welcome.delete_token, Ordering::Relaxed);
                 Ok(())
             }
             Answer::Welcome(_) => {
@@ -319,9 +355,16 @@ impl Transport for Remote {
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<()> {
-        let request = Request::Delete { name: name.clone() };
-        Call::begin_ok(&self.inner, self.object(name), &request).await?.end();
-        Ok(())
+        let (at, name) = (self.object(name), name.clone());
+        let (token, missing) = match self.delete_token(&at).await? {
+            Ok(token) => (token, None),
+            Err(missing) => (None, Some(missing)),
+        };
+        let request = Request::Delete { name, token };
+        match (Call::begin_ok(&self.inner, at, &request).await, missing) {
+            (Err(TransportError::Refused { at, .. }), Some(missing)) => Err(no_token(at, missing)),
+            (call, _) => call.map(|mut call| call.end()),
+        }
     }
 }
 
@@ -329,6 +372,10 @@ impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Remote({})", self.inner.url)
     }
+}
+
+fn no_token(at: Target, error: TokenError) -> TransportError {
+    TransportError::Refused { at, source: io::Error::new(io::ErrorKind::PermissionDenied, error) }
 }
 
 fn check_names(call: &Call, names: &[ObjectName], prefix: &str, listed: usize) -> Result<()> {

@@ -11,7 +11,8 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::{ObjectName, Put, Result, Target, Transport, TransportError};
+use super::taken_back::TakenBack;
+use crate::{ObjectName, Put, Result, Target, Transport, TransportError, Trash};
 
 /// A store and how much of it may be used.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct Area {
     used: Mutex<Used>,
     /// Held while an object is looked at and deleted, so that it is subtracted once.
     deleting: AsyncMutex<()>,
+    /// Where deleted objects are for a while.
+    trash: Option<Trash>,
+    taken_back: TakenBack,
 }
 
 /// How far the counting has come. It goes on when nobody waits for it any more: a client that gives up and asks again
@@ -51,7 +55,16 @@ impl Area {
     /// kept of a put counts as it did when it was on its way.
     pub fn new(store: Arc<dyn Transport>, quota_bytes: Option<u64>) -> Self {
         let (count, used) = (AsyncMutex::new(Count::Wanted), Mutex::default());
-        Self { store, quota_bytes, count, used, deleting: AsyncMutex::new(()) }
+        let (deleting, taken_back) = (AsyncMutex::default(), TakenBack::default());
+        Self { store, quota_bytes, count, used, deleting, trash: None, taken_back }
+    }
+
+    /// What is deleted goes to this trash, which has to be that of the store, and counts until it is purged there. The
+    /// server purges it when it begins to run and each hour.
+    #[must_use]
+    pub fn with_trash(mut self, trash: Trash) -> Self {
+        self.trash = Some(trash);
+        self
     }
 
     pub(super) fn at(&self, name: &ObjectName) -> Target {
@@ -73,8 +86,44 @@ impl Area {
         Reservation { area: self.clone(), bytes, kept: Some(Bytes::copy_from_slice(token)) }
     }
 
-    /// Deletes an object and frees its room. Leaves the room in use if it is dropped half-way.
+    /// Deletes an object of a backup that has no manifest here.
+    pub(super) async fn take_back(&self, name: &ObjectName) -> Result<()> {
+        self.taken_back.note(&*self.store, name).await?;
+        self.delete(name).await
+    }
+
+    /// Removes from the trash what has been there for long enough, and frees its room.
+    ///
+    /// # Errors
+    /// Those of the trash, or of counting what is there.
+    pub async fn purge(&self) -> Result<()> {
+        let Some(trash) = &self.trash else { return Ok(()) };
+        self.counted().await?;
+        self.release(trash.purge(cost).await?);
+        Ok(())
+    }
+
+    /// Purges now and each hour, without end.
+    pub(super) async fn purge_on(self: Arc<Self>) {
+        loop {
+            // What could not be purged now is purged later.
+            let _ = self.purge().await;
+            tokio::time::sleep(PURGE_TIME).await;
+        }
+    }
+
+    pub(super) fn has_trash(&self) -> bool {
+        self.trash.is_some()
+    }
+
+    /// Deletes an object and frees its room, unless it is in the trash now. Leaves the room in use if it is dropped
+    /// half-way.
     pub(super) async fn delete(&self, name: &ObjectName) -> Result<()> {
+        if let Some(trash) = &self.trash {
+            // A count that is under way must not count the object before it moves and after.
+            self.counted().await?;
+            return trash.take(name).await;
+        }
         if self.quota_bytes.is_none() {
             return self.store.delete(name).await;
         }
@@ -93,7 +142,7 @@ impl Area {
         }
         let mut count = self.count.lock().await;
         if matches!(*count, Count::Wanted) {
-            *count = Count::UnderWay(tokio::spawn(count_used(self.store.clone())));
+            *count = Count::UnderWay(tokio::spawn(count_used(self.store.clone(), self.trash.clone())));
         }
         let Count::UnderWay(task) = &mut *count else { return Ok(()) };
         let counted = task.await;
@@ -135,8 +184,12 @@ impl Area {
     }
 }
 
-async fn count_used(store: Arc<dyn Transport>) -> Result<Used> {
+async fn count_used(store: Arc<dyn Transport>, trash: Option<Trash>) -> Result<Used> {
     let mut used = Used::default();
+    // First: what is brought back meanwhile is rather counted twice than not at all.
+    if let Some(trash) = trash {
+        used.bytes = trash.sum(cost).await?;
+    }
     let mut names = match store.list("").await {
         Ok(names) => names,
         Err(TransportError::Missing { .. }) => return Ok(used),
@@ -211,7 +264,17 @@ impl Reservation {
 
     /// Publishes the object, which then has its room for good.
     pub(super) async fn commit(mut self, put: Box<dyn Put>, name: &ObjectName) -> Result<()> {
+        let area = self.area.clone();
+        let committing = match area.taken_back.committing(&*area.store, name).await {
+            Ok(committing) => committing,
+            Err(error) => {
+                put.abandon().await?;
+                self.kept = None;
+                return Err(error);
+            }
+        };
         let committed = put.commit().await;
+        drop(committing);
         let is_there = match &committed {
             Ok(()) => true,
             // The room of that one is counted already.
@@ -241,6 +304,8 @@ impl Drop for Reservation {
     }
 }
 
+/// How often the trash is looked through.
+const PURGE_TIME: Duration = Duration::from_secs(60 * 60);
 /// What room is counted in.
 const COST_BYTES: u64 = 4096;
 /// How often a store is asked what it has swept, at most.

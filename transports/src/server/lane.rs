@@ -11,10 +11,12 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 use tokio::time::timeout;
 
+use super::clients::Right;
 use super::limits::{LIST_BYTES, READ_BYTES};
+use super::taken_back::denied;
 use super::tcp::LINGER_TIME;
 use super::{Client, Limits, Shared, Stopped, until_stopped};
-use crate::net::{Lane, Pace};
+use crate::net::{DeleteToken, Lane, Pace};
 use crate::transport::check_range;
 use crate::wire::{Answer, Header, Kind, NAMES_BYTES_MAX, Refusal, Request, VERSION, Welcome};
 use crate::{Nonce, ObjectName, Result, Target, Transport, TransportError};
@@ -96,7 +98,7 @@ impl Service {
             Request::Prove { name, range, nonce } => self.prove(&name, range, &nonce).await?,
             Request::Stat { name } => self.stat(&name).await?,
             Request::List { prefix } => self.list(&prefix).await?,
-            Request::Delete { name } => self.delete(&name).await?,
+            Request::Delete { name, token } => self.delete(&name, token).await?,
         }
         Ok(Next::Request)
     }
@@ -107,10 +109,11 @@ impl Service {
             version: VERSION,
             durable: can.durable,
             complete: can.exclusive_create && can.ranges && can.list && can.prove,
-            append_only: self.client.append_only,
+            append_only: self.client.only_adds(),
             lanes: self.lanes,
             object_bytes_max: can.object_bytes_max,
             keep: can.keep,
+            delete_token: self.client.wants_token(),
         }
     }
 
@@ -196,13 +199,19 @@ impl Service {
         }
     }
 
-    async fn delete(&mut self, name: &ObjectName) -> io::Result<()> {
+    async fn delete(&mut self, name: &ObjectName, token: Option<DeleteToken>) -> io::Result<()> {
         let area = self.client.area.clone();
-        if self.client.append_only {
-            let source = io::Error::new(io::ErrorKind::PermissionDenied, "this client may only add");
-            return self.refuse(&TransportError::Refused { at: area.at(name), source }).await;
-        }
-        match self.at_work_to_the_end(area.delete(name)).await? {
+        let Some(right) = self.client.right(token.as_ref()) else {
+            return self.refuse(&denied(area.at(name), WRONG_TOKEN)).await;
+        };
+        drop(token);
+        let deleted = self.at_work_to_the_end(async {
+            match right {
+                Right::Everything => area.delete(name).await,
+                Right::Unfinished => area.take_back(name).await,
+            }
+        });
+        match deleted.await? {
             Ok(()) => self.answer(&Answer::Ok).await,
             Err(error) => self.refuse(&error).await,
         }
@@ -336,6 +345,9 @@ fn batch(ranges: &[Range<u64>]) -> usize {
     fits.count().max(1)
 }
 
+const WRONG_TOKEN: &str = "the delete token is none of those that the server has for this client: give the right file in \
+                           TANNER_DELETE_TOKEN_FILE or as delete_token_file of the store, or have its hash added to the \
+                           server's file of clients";
 /// Bytes of ranges that are read at once; twice that while they are joined.
 const BATCH_BYTES: u64 = 256 * 1024;
 const _: () = assert!(BATCH_BYTES as usize <= crate::wire::DATA_BYTES_MAX);

@@ -10,6 +10,7 @@ mod lane;
 mod limits;
 mod put;
 mod quic;
+mod taken_back;
 mod tcp;
 
 use std::io;
@@ -81,7 +82,10 @@ impl Server {
                 Listener::Quic(endpoint) => tasks.spawn(quic::accept(endpoint, shared, stopped)),
             };
         }
+        let trashes = self.shared.clients.areas().into_iter().filter(|area| area.has_trash());
+        let mut purging: JoinSet<_> = trashes.map(Area::purge_on).collect();
         stop.await;
+        purging.shutdown().await;
         let _ = stopping.send(true);
         let end = async { while tasks.join_next().await.is_some() {} };
         if timeout(self.shared.limits.stop_time, end).await.is_err() {

@@ -40,7 +40,7 @@ pub struct Welcome {
     pub durable: bool,
     /// `exclusive_create`, `ranges`, `list` and `prove`, which this protocol needs.
     pub complete: bool,
-    /// It lets this client delete nothing.
+    /// It lets this client delete, without a token, only what belongs to no finished backup.
     pub append_only: bool,
     /// Requests that may be under way at a time on one connection: 1 on TCP, streams on QUIC.
     pub lanes: u16,
@@ -48,6 +48,8 @@ pub struct Welcome {
     pub object_bytes_max: Option<u64>,
     /// It knows [`Kind::Keep`] and [`Kind::Resume`].
     pub keep: bool,
+    /// It wants a token of this client to delete, and knows a [`Kind::Delete`] that has one.
+    pub delete_token: bool,
 }
 
 impl Answer {
@@ -144,7 +146,8 @@ impl Welcome {
         out.put_u16_le(self.lanes);
         put_option(out, self.object_bytes_max);
         out.put_u8(self.keep.into());
-        out.put_bytes(0, 3);
+        out.put_u8(self.delete_token.into());
+        out.put_bytes(0, 2);
     }
 
     fn decode(fields: &mut Fields) -> Result<Self, WireError> {
@@ -156,9 +159,10 @@ impl Welcome {
             lanes: fields.u16()?,
             object_bytes_max: fields.option()?,
             keep: fields.bool()?,
+            delete_token: fields.bool()?,
         };
         // For later versions.
-        fields.array::<3>()?;
+        fields.array::<2>()?;
         Ok(welcome)
     }
 }

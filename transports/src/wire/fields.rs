@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use zeroize::Zeroizing;
 
 use super::{Kind, WireError};
+use crate::token::DeleteToken;
 use crate::{Kept, ObjectName};
 
 /// A payload being read. Every reader asks for what it takes, so nothing can be read past the end.
@@ -68,6 +70,11 @@ impl Fields {
     /// What was kept: its token goes up to the end of the frame.
     pub(super) fn kept(&mut self) -> Result<Kept, WireError> {
         Ok(Kept { bytes: self.u64()?, token: self.rest.split_off(0) })
+    }
+
+    /// The frame itself is wiped by who holds it.
+    pub(super) fn token(&mut self) -> Result<DeleteToken, WireError> {
+        Ok(DeleteToken::from_bytes(&Zeroizing::new(self.array()?)))
     }
 
     /// Everything was read.

@@ -111,7 +111,7 @@ kinds! {
     /// Names are wanted.
     List = 0x0a, NAME;
     /// An object is to be deleted.
-    Delete = 0x0b, NAME;
+    Delete = 0x0b, NAME + crate::token::DeleteToken::BYTES;
     /// What was written of the object is to outlive the client.
     Keep = 0x0c, 0;
     /// What was kept is to be gone on with.

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::fields::{Fields, put_kept, put_option, put_range, put_string};
 use super::{Kind, MAGIC, RANGES_MAX, WireError, frame};
+use crate::token::DeleteToken;
 use crate::{Kept, Nonce, ObjectName};
 
 /// A frame from a client.
@@ -33,7 +34,7 @@ pub enum Request {
     /// The names below a prefix, which the server checks.
     List { prefix: String },
     /// An object is to go.
-    Delete { name: ObjectName },
+    Delete { name: ObjectName, token: Option<DeleteToken> },
     /// Makes what was written of the put outlive the client.
     Keep,
     /// Begins a put behind what was kept.
@@ -95,7 +96,11 @@ impl Request {
                 put_range(out, range);
                 out.put_slice(nonce);
             }
-            Self::Stat { name } | Self::Delete { name } => put_string(out, name.as_str()),
+            Self::Stat { name } => put_string(out, name.as_str()),
+            Self::Delete { name, token } => {
+                put_string(out, name.as_str());
+                token.iter().for_each(|token| out.put_slice(token.as_bytes()));
+            }
             Self::List { prefix } => put_string(out, prefix),
         });
     }
@@ -132,7 +137,11 @@ impl Request {
             }
             Kind::Stat => Self::Stat { name: fields.name()? },
             Kind::List => Self::List { prefix: fields.string()? },
-            Kind::Delete => Self::Delete { name: fields.name()? },
+            Kind::Delete => {
+                let name = fields.name()?;
+                let token = if fields.rest.is_empty() { None } else { Some(fields.token()?) };
+                Self::Delete { name, token }
+            }
             Kind::Keep => Self::Keep,
             Kind::Resume => {
                 Self::Resume { name: fields.name()?, length: fields.option()?, kept: fields.kept()? }

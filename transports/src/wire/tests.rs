@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
 
 use super::*;
+use crate::token::DeleteToken;
 use crate::{Hash, KEPT_TOKEN_BYTES_MAX, Kept, NameError, ObjectName, Target, TransportError};
 
 fn name(name: &str) -> ObjectName {
@@ -58,7 +59,8 @@ fn requests() -> Vec<Request> {
         Request::Stat { name: name.clone() },
         Request::List { prefix: String::new() },
         Request::List { prefix: "../x".into() },
-        Request::Delete { name: name.clone() },
+        Request::Delete { name: name.clone(), token: None },
+        Request::Delete { name: name.clone(), token: Some(DeleteToken::from_bytes(&[9; 32])) },
         Request::Keep,
         Request::Resume { name: name.clone(), length: Some(3), kept: kept(2, b"token") },
         Request::Resume { name: name.clone(), length: None, kept: kept(0, b"") },
@@ -79,12 +81,14 @@ fn answers() -> Vec<Answer> {
         lanes: 1,
         object_bytes_max: None,
         keep: false,
+        delete_token: false,
     };
     let refusals = every_error().into_iter().map(|error| Answer::Error(Refusal::of(&error)));
     let others = [
         Answer::Welcome(welcome),
         Answer::Welcome(Welcome { object_bytes_max: Some(5), append_only: true, ..welcome }),
         Answer::Welcome(Welcome { keep: true, ..welcome }),
+        Answer::Welcome(Welcome { delete_token: true, ..welcome }),
         Answer::Kept(None),
         Answer::Kept(Some(kept(0, b""))),
         Answer::Kept(Some(kept(3, &[0xff; KEPT_TOKEN_BYTES_MAX]))),
@@ -187,6 +191,7 @@ fn the_documented_example_is_what_is_sent() {
         lanes: 1,
         object_bytes_max: None,
         keep: true,
+        delete_token: false,
     };
     let asked = [
         Request::Hello { version: 1 },
@@ -236,6 +241,24 @@ fn hex(line: &str) -> Vec<u8> {
     };
     let digits: String = line.split_whitespace().take_while(is_hex).collect();
     (0..digits.len()).step_by(2).map(|i| u8::from_str_radix(&digits[i..i + 2], 16).unwrap()).collect()
+}
+
+#[test]
+fn a_token_that_is_cut_or_has_more_behind_it_is_none_and_no_token_is_shown() {
+    let token = DeleteToken::generate();
+    let request = Request::Delete { name: name("id/7"), token: Some(token.clone()) };
+    let mut out = BytesMut::new();
+    request.encode(&mut out);
+    let payload = out.split_off(Header::BYTES).freeze();
+    for bytes in (0..=payload.len() + 1).filter(|bytes| ![5, payload.len()].contains(bytes)) {
+        let mut changed = payload.to_vec();
+        changed.resize(bytes, 0);
+        let decoded = Request::decode(Kind::Delete, changed.into());
+        assert!(matches!(decoded, Err(WireError::Malformed { .. })), "{bytes} bytes: {decoded:?}");
+    }
+    assert_eq!(Request::decode(Kind::Delete, payload).unwrap(), request);
+    let shown = format!("{request:?}");
+    assert!(shown.ends_with("token: Some(DeleteToken(…)) }"), "{shown}");
 }
 
 /// The table of kinds and limits in `protocol.md` is that of the code.

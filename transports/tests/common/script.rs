@@ -56,6 +56,7 @@ pub(crate) fn welcome() -> Answer {
         append_only: false,
         lanes: 100,
         keep: true,
+        delete_token: false,
         object_bytes_max: None,
     })
 }
