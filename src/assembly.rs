@@ -1,27 +1,33 @@
 //! A block that comes together from ranges, and what an earlier restore left of it.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use rustix::fs::{SeekFrom, seek};
 
+use crate::crypto::Cipher;
 use crate::error::Error;
 use crate::fetch::Found;
+use crate::geometry::Geometry;
 use crate::hash::PieceHasher;
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
 use crate::scheduler::reading::CUT_BYTES;
-use crate::staged::Staged;
+use crate::scratch::Scratch;
 
-/// Where a block is put together: in its place in the output if it is data, else in a file of its own.
+/// Where a block is put together: in its places in the output if it is data, else in a file of its own.
 #[derive(Clone)]
 pub(crate) struct Home {
-    pub(crate) file: Arc<File>,
-    /// Where in the file it begins; for data, also where in the source.
-    pub(crate) start: u64,
+    file: Arc<File>,
+    /// The block, if its bytes are those of the source and in the places that these have there.
+    data: Option<(Geometry, usize)>,
+    /// What turns its bytes into those of the source, and back, if these are what the file has.
+    cipher: Option<Arc<Cipher>>,
 }
 
 /// The hashes of some ranges of a block.
@@ -40,6 +46,92 @@ pub(crate) struct Assembly {
     pub(crate) part: Part,
 }
 
+impl Home {
+    /// The home of a block.
+    pub(crate) fn new(found: &Found, staged: &Scratch, block: usize) -> io::Result<Self> {
+        let geometry = found.manifest.geometry;
+        Ok(match block < geometry.profile().data() {
+            true => Self {
+                file: Arc::clone(&staged.file),
+                data: Some((geometry, block)),
+                cipher: found.cipher().cloned(),
+            },
+            false => Self { file: Arc::new(staged.spooled(block)?), data: None, cipher: None },
+        })
+    }
+
+    /// The bytes at an offset of the block as the file has them, of those that are stored; or those that are stored, of
+    /// those that the file has.
+    pub(crate) fn turned<'a>(&self, offset: u64, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut bytes = Cow::Borrowed(bytes);
+        if let Some(cipher) = &self.cipher {
+            let count = bytes.len();
+            let bytes = bytes.to_mut();
+            self.places(offset, count).for_each(|(at, part)| cipher.apply(at, &mut bytes[part]));
+        }
+        bytes
+    }
+
+    /// Writes what the file is to have from an offset of the block on.
+    pub(crate) fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.places(offset, bytes.len()).try_for_each(|(at, part)| self.file.write_all_at(&bytes[part], at))
+    }
+
+    /// Reads what the file has from an offset of the block on.
+    pub(crate) fn read(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let mut places = self.places(offset, into.len());
+        places.try_for_each(|(at, part)| self.file.read_exact_at(&mut into[part], at))
+    }
+
+    /// Reads the bytes that are stored, from an offset of the block on.
+    pub(crate) fn read_stored(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read(offset, into)?;
+        if let Cow::Owned(turned) = self.turned(offset, into) {
+            into.copy_from_slice(&turned);
+        }
+        Ok(())
+    }
+
+    /// Adds bytes of the file to the hash of what they are part of, the source.
+    pub(crate) fn hash(&self, source: &mut PieceHasher, offset: u64, bytes: &[u8]) {
+        self.places(offset, bytes.len()).for_each(|(at, part)| source.add(at, &bytes[part]));
+    }
+
+    /// Where a run of the block is in the file, for each part of it that is in one place.
+    fn places(&self, offset: u64, count: usize) -> impl Iterator<Item = (u64, Range<usize>)> + use<> {
+        let mut done = 0;
+        self.ranges(offset..offset + count as u64).map(move |range| {
+            let part = done..done + usize::try_from(range.end - range.start).expect("it is in memory");
+            done = part.end;
+            (range.start, part)
+        })
+    }
+
+    /// Where a range of the block is in the file.
+    fn ranges(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> + use<> {
+        let own = self.data.is_none().then(|| range.clone());
+        let data = self.data.map(|(geometry, block)| geometry.source_ranges(block, range));
+        data.into_iter().flatten().chain(own)
+    }
+
+    /// How far the file was written from the block's begin, of so many bytes. It may be less, and where the file system
+    /// does not tell, it may be more: the hash decides.
+    fn written(&self, bytes: u64) -> u64 {
+        let mut written = 0;
+        for Range { start, end } in self.ranges(0..bytes) {
+            let hole = match seek(&self.file, SeekFrom::Data(start)) {
+                Ok(data) if data == start => seek(&self.file, SeekFrom::Hole(start)).unwrap_or(start),
+                _ => start,
+            };
+            written += hole.min(end) - start;
+            if hole < end {
+                return written / CUT_BYTES * CUT_BYTES;
+            }
+        }
+        written
+    }
+}
+
 impl Part {
     /// None of a block.
     pub(crate) fn new(found: &Found, block: usize) -> Self {
@@ -49,13 +141,13 @@ impl Part {
         Self { own: PieceHasher::new(found.block_bytes(block), true), source, bytes: 0 }
     }
 
-    /// Adds a piece, which begins at a multiple of [`CUT_BYTES`] of the block.
-    pub(crate) fn add(&mut self, home: &Home, offset: u64, piece: &[u8]) {
-        self.own.add(offset, piece);
+    /// Adds a piece as it is stored and as its file has it, which begins at a multiple of [`CUT_BYTES`] of the block.
+    pub(crate) fn add(&mut self, home: &Home, offset: u64, stored: &[u8], written: &[u8]) {
+        self.own.add(offset, stored);
         if let Some(source) = &mut self.source {
-            source.add(home.start + offset, piece);
+            home.hash(source, offset, written);
         }
-        self.bytes += piece.len() as u64;
+        self.bytes += stored.len() as u64;
     }
 
     /// Adds other ranges of the block.
@@ -70,12 +162,8 @@ impl Part {
 
 impl Assembly {
     /// A block of which nothing is there.
-    pub(crate) fn new(found: &Found, staged: &Staged, block: usize) -> io::Result<Self> {
-        let geometry = &found.manifest.geometry;
-        let home = match block < geometry.profile().data() {
-            true => Home { file: Arc::clone(&staged.file), start: geometry.data_range(block).start },
-            false => Home { file: Arc::new(staged.spooled(block)?), start: 0 },
-        };
+    pub(crate) fn new(found: &Found, staged: &Scratch, block: usize) -> io::Result<Self> {
+        let home = Home::new(found, staged, block)?;
         Ok(Self { home, part: Part::new(found, block) })
     }
 
@@ -94,34 +182,20 @@ impl Assembly {
             let count = usize::try_from(bytes - offset).map_or(READ_BYTES, |left| left.min(READ_BYTES));
             let piece = &mut buffer[..count];
             // What cannot be read is fetched.
-            if self.home.file.read_exact_at(piece, self.home.start + offset).is_err() {
+            if self.home.read(offset, piece).is_err() {
                 break;
             }
-            self.part.add(&self.home, offset, piece);
+            self.part.add(&self.home, offset, &self.home.turned(offset, piece), piece);
             progress.advance(if self.part.source.is_some() { count as u64 } else { 0 });
         }
         Ok(())
-    }
-
-    /// How far the file was written from the block's begin. It may be less, and where the file system does not tell, it
-    /// may be more: the hash decides.
-    fn written(&self, bytes: u64) -> u64 {
-        let file = &self.home.file;
-        let end = match seek(file, SeekFrom::Data(self.home.start)) {
-            Ok(data) if data == self.home.start => seek(file, SeekFrom::Hole(data)).unwrap_or(data),
-            _ => self.home.start,
-        };
-        match end - self.home.start {
-            written if written >= bytes => bytes,
-            written => written / CUT_BYTES * CUT_BYTES,
-        }
     }
 }
 
 /// The blocks of which an earlier restore left something, each as far as it is there.
 pub(crate) fn left_over(
     found: &Found,
-    staged: &Staged,
+    staged: &Scratch,
     resources: &Resources,
     stop: &Stop,
     progress: &Progress,
@@ -132,7 +206,7 @@ pub(crate) fn left_over(
     blocks.retain(|&block| block < found.manifest.hashes.len() && found.block_bytes(block) > 0);
     let read = |(): &mut (), block: usize| -> Result<_, Error> {
         let mut assembly = Assembly::new(found, staged, block).map_err(failed)?;
-        let written = assembly.written(found.block_bytes(block));
+        let written = assembly.home.written(found.block_bytes(block));
         assembly.read_left(written, stop, progress)?;
         Ok((block, assembly))
     };

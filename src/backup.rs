@@ -7,15 +7,21 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tanner_kernels::{CodeChoice, Codec, Profile};
 
+use crate::chunking::Chunking;
+use crate::crypto::{Encryption, Epochs};
 use crate::encode::Hashes;
+use crate::encrypter::Encrypter;
 use crate::error::Error;
-use crate::geometry::Geometry;
+use crate::geometry::{Geometry, SOURCE_BYTES_MAX};
 use crate::id::BackupId;
-use crate::job::{Job, SharedWriting};
+use crate::input::{Input, Origin};
+use crate::job::{Job, Published, SharedWriting};
 use crate::keeper::Keeper;
-use crate::manifest::{Manifest, NAME_BYTES_MAX};
+use crate::manifest::{Manifest, SealedManifest, is_file_name};
+use crate::parallel;
 use crate::places::Places;
 use crate::progress::Progress;
 use crate::report::BackupReport;
@@ -24,7 +30,8 @@ use crate::scheduler::writing::{Verdict, Writing};
 use crate::scheduler::{Blocks, Demand, Facts, Labels, Margin, Placed, Policy, Spread, Task};
 use crate::source::{IoMode, Source};
 use crate::store::Store;
-use crate::unfinished::{self, Resumable};
+use crate::stream::Stream;
+use crate::unfinished::{self, Begun, Resumable};
 use crate::write::Write;
 
 /// What to back up, how and where to.
@@ -43,7 +50,9 @@ pub struct Backup<'a> {
     pub survive: &'a [Demand],
     /// How many stores have to have a manifest in the end, for the backup to be kept.
     pub quorum: usize,
-    /// The id to give; random, except in tests.
+    /// What to encrypt with, and to sign; none to store the source as it is.
+    pub encryption: Option<Encryption>,
+    /// The id to give: that of the encryption, or random.
     pub id: BackupId,
     /// When the backup begins, in seconds since 1970.
     pub created: u64,
@@ -84,13 +93,37 @@ impl Backup<'_> {
     /// # Errors
     /// If the source cannot be read or changed, if the blocks cannot be placed as was demanded, or so many stores failed
     /// that the backup could not be restored. In all of these nothing is left in the stores.
+    ///
+    /// # Panics
+    /// If the id is not that of the encryption.
     pub async fn run(
         self,
         resources: &Arc<Resources>,
         stop: &Stop,
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
-        self.run_as(None, resources, stop, progress).await
+        let source = Input::of_file(Source::open(self.source, self.io)?);
+        self.run_as(source, None, resources, stop, progress).await
+    }
+
+    /// Runs the backup with a stream in the place of the file. It is read once: blocks that get lost on the way are not
+    /// made again from it.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and if whoever makes the stream fails.
+    pub async fn run_stream(
+        self,
+        stream: Stream,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<BackupReport, Error> {
+        let profile = self.profile(SOURCE_BYTES_MAX)?;
+        let codec = Codec::new(profile);
+        let (of_reading, stop_reading) = (Arc::clone(resources), stop.clone());
+        let read = move || Input::of_stream(stream, &codec, &of_reading, &stop_reading);
+        let source = parallel::blocking(read).await?;
+        self.run_as(source, None, resources, stop, progress).await
     }
 
     /// Runs the backup with a journal, so that another run can go on with it if this one is cut off or told to stop. Goes
@@ -107,11 +140,13 @@ impl Backup<'_> {
         stop: &Stop,
         progress: &Arc<Progress>,
     ) -> Result<BackupReport, Error> {
-        self.run_as(Some(resumable), resources, stop, progress).await
+        let source = Input::of_file(Source::open(self.source, self.io)?);
+        self.run_as(source, Some(resumable), resources, stop, progress).await
     }
 
     async fn run_as(
         self,
+        source: Input,
         resumable: Option<Resumable>,
         resources: &Arc<Resources>,
         stop: &Stop,
@@ -120,31 +155,50 @@ impl Backup<'_> {
         if self.quorum > self.stores.len() {
             return Err(Error::StoreQuorum { stores: self.stores.len(), quorum: self.quorum, source: None });
         }
-        let source = Source::open(self.source, self.io)?;
-        let (geometry, blocks) = self.blocks(source.bytes())?;
-        let place = || self.place(&blocks, source.bytes());
-        let (placed, begun) = match resumable {
+        let is_for = |encryption: &Encryption| encryption.id() == self.id;
+        assert!(self.encryption.as_ref().is_none_or(is_for), "an id that the device signs for");
+        let (geometry, blocks) = match &source.origin {
+            Origin::File(file) => self.blocks(file.bytes())?,
+            Origin::Stream(_, row_steps) => self.rows(*row_steps)?,
+        };
+        let before = resumable.as_ref().and_then(Resumable::chunk_steps);
+        let held_bytes = source.file().map_or(0, Source::held_bytes);
+        let chunking = Chunking::new(&geometry, &blocks.codec, resources, held_bytes, before)?;
+        let place = || self.place(&blocks, source.bytes().unwrap_or(SOURCE_BYTES_MAX));
+        let (placed, mut begun) = match resumable {
             None => (place()?, None),
             Some(resumable) => {
-                let (header, labels) = (unfinished::header(&self, &source, &geometry)?, self.labels());
+                let file = source.file().expect("nothing else is gone on with");
+                let (header, labels) =
+                    (unfinished::header(&self, file, &geometry, chunking.chunk_steps)?, self.labels());
                 resumable.begin(self.id, header, &self.stores, &blocks, &labels, place).await?
             }
         };
-        progress.start(geometry.source_bytes());
+        let encrypter = self.encryption.as_ref().map(|encryption| {
+            let Some(_) = source.file() else { return Ok(Encrypter::once(encryption, &geometry)) };
+            let journal = begun.as_mut().map(|Begun { journal, left, .. }| (journal, left.live.is_some()));
+            Encrypter::new(encryption, &geometry, journal)
+        });
+        let encrypter = encrypter.transpose()?.map(Arc::new);
+        progress.start(source.bytes().unwrap_or(0));
         let mut writing = Writing::new(&blocks, &self.facts(), &placed, self.quorum);
         begun.iter().for_each(|begun| begun.tell(&mut writing));
+        writing.read_once(source.file().is_none());
         let writing = SharedWriting::new(writing);
-        let keeper = begun.map(|begun| Keeper::new(begun, writing.clone()));
+        let keeper = begun.map(|begun| Keeper::new(begun, encrypter.clone(), writing.clone()));
         let job = Arc::new(Job {
             source,
-            codec: blocks.codec,
+            encrypter,
+            chunking,
             geometry,
             resources: Arc::clone(resources),
             stop: stop.clone(),
             progress: Arc::clone(progress),
         });
-        let manifest = |hashes: &Hashes, homes: &[usize]| self.manifest(&job, &placed, hashes, homes);
-        let write = Write::new(self.id, &self.stores, Arc::clone(&job), writing.clone(), &manifest, keeper);
+        let publish = |hashes: &Hashes, homes: &[usize], before: Option<Bytes>| {
+            self.publish(self.manifest(&job, &placed, hashes, homes), before)
+        };
+        let write = Write::new(self.id, &self.stores, Arc::clone(&job), writing.clone(), &publish, keeper);
         let (verdict, written) = write.run().await;
         writing.with(|_, writing| match verdict {
             Verdict::Kept(standing) => Ok(self.report(standing, &job.source, writing, written, placed)),
@@ -170,10 +224,7 @@ impl Backup<'_> {
 
     /// What blocks the source becomes.
     fn blocks(&self, bytes: u64) -> Result<(Geometry, Blocks), Error> {
-        let profile = match self.shape {
-            Shape::Blocks { code, data, parity } => Profile::for_code(code, data, parity, bytes)?,
-            Shape::Profile(profile) => profile,
-        };
+        let profile = self.profile(bytes)?;
         if bytes > Geometry::source_bytes_max(&profile) {
             return Err(Error::SourceTooLarge { path: self.source.to_owned(), bytes });
         }
@@ -181,12 +232,31 @@ impl Backup<'_> {
         Ok((geometry, blocks_of(&geometry)))
     }
 
+    /// What blocks a stream becomes, as if it had no end.
+    fn rows(&self, row_steps: u32) -> Result<(Geometry, Blocks), Error> {
+        let geometry = Geometry::striped(self.profile(SOURCE_BYTES_MAX)?, row_steps, SOURCE_BYTES_MAX);
+        // Nobody knows how much room they take.
+        Ok((geometry, Blocks { block_bytes: 0, ..blocks_of(&geometry) }))
+    }
+
+    fn profile(&self, bytes: u64) -> Result<Profile, Error> {
+        match self.shape {
+            Shape::Blocks { code, data, parity } => Ok(Profile::for_code(code, data, parity, bytes)?),
+            Shape::Profile(profile) => Ok(profile),
+        }
+    }
+
     /// Decides where they go.
     fn place(&self, blocks: &Blocks, bytes: u64) -> Result<Placed, Error> {
         let with_parity = |parity: usize| {
             let Shape::Blocks { code, data, .. } = self.shape else { return None };
             let profile = Profile::for_code(code, data, parity as u64, bytes).ok()?;
-            (bytes <= Geometry::source_bytes_max(&profile)).then(|| blocks_of(&Geometry::new(profile, bytes)))
+            (bytes <= Geometry::source_bytes_max(&profile)).then(|| {
+                let all = blocks_of(&Geometry::new(profile, bytes));
+                // Of a stream nobody knows how much room they take.
+                let block_bytes = if blocks.block_bytes == 0 { 0 } else { all.block_bytes };
+                Blocks { block_bytes, ..all }
+            })
         };
         let (stores, survive, policy) = (self.facts(), self.survive, self.policy);
         let now = self.created as f64;
@@ -201,18 +271,38 @@ impl Backup<'_> {
         self.stores.iter().map(|store| store.facts.all_labels()).collect()
     }
 
+    /// Seals the manifest; unless stores may have it, sealed by an earlier run.
+    fn publish(&self, manifest: Manifest, before: Option<Bytes>) -> Published {
+        let Some(encryption) = &self.encryption else {
+            return Published { bytes: manifest.to_bytes().into(), manifest, is_sealed: false };
+        };
+        let opened = before.and_then(|bytes| {
+            let sealed = SealedManifest::from_bytes_of(self.id, &bytes).ok()?;
+            let opened = sealed.open(&encryption.file_key).ok()?;
+            // A difference in places is no other backup.
+            (opened.hashes == manifest.hashes).then_some((opened, bytes))
+        });
+        let (manifest, bytes) = opened.unwrap_or_else(|| {
+            let bytes = manifest.to_sealed_bytes(encryption, FIRST_GENERATION).into();
+            (manifest, bytes)
+        });
+        Published { manifest, bytes, is_sealed: true }
+    }
+
     fn manifest(&self, job: &Job, placed: &Placed, hashes: &Hashes, homes: &[usize]) -> Manifest {
-        let name = job.source.name();
+        let Input { name, modified, left_out, .. } = &job.source;
         let first: Vec<String> = placed.kept.iter().map(|(demand, _)| demand.label.clone()).collect();
         Manifest {
             id: self.id,
-            geometry: job.geometry,
+            geometry: hashes.geometry,
             hashes: hashes.blocks.clone(),
-            name: if name.len() <= NAME_BYTES_MAX { name } else { String::new() },
+            name: if is_file_name(name) { name.clone() } else { String::new() },
             created: self.created,
-            modified: job.source.modified(),
+            modified: *modified,
             source_hash: hashes.source.expect("the first pass makes all blocks"),
+            epochs: job.encrypter.as_ref().map_or_else(Epochs::default, |encrypter| encrypter.epochs.clone()),
             places: Places::new(homes, &self.labels(), &first),
+            is_archive: left_out.is_some(),
         }
     }
 }
@@ -225,3 +315,6 @@ fn blocks_of(geometry: &Geometry) -> Blocks {
         block_bytes: bytes.max().unwrap_or(0),
     }
 }
+
+/// That of the first record of a backup.
+const FIRST_GENERATION: u64 = 1;

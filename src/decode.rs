@@ -46,7 +46,7 @@ pub(crate) trait Ends: Sync {
     fn join(all: &mut Self::Results, part: Self::Results);
 
     /// Opens an input of a frame.
-    fn open(&self, block: usize, frame: Frame) -> Result<Input<'_>, Failure>;
+    fn open(&self, block: usize, frame: Frame) -> Result<Input, Failure>;
 
     /// Takes some steps of all outputs, in the order of the plan's roles.
     fn take(&self, outputs: &[Output<'_>], results: &mut Self::Results) -> Result<(), Failure>;
@@ -191,7 +191,7 @@ impl<E: Ends> Worker<'_, E> {
     }
 
     /// Fills the inputs with the steps `steps` of the frame, all at once; zeros follow its end.
-    fn load(&mut self, inputs: &mut [Input<'_>], frame: Frame, steps: Range<usize>) -> Result<(), Failure> {
+    fn load(&mut self, inputs: &mut [Input], frame: Frame, steps: Range<usize>) -> Result<(), Failure> {
         let end = self.shared.back + self.shared.window + self.shared.ahead;
         let place = (end - steps.len()) * self.shared.unit..end * self.shared.unit;
         let streams = self.arena.streams_mut().zip(self.pass.plan.roles()).zip(inputs);

@@ -1,29 +1,38 @@
-//! The encoding pass: source → chunk → parity → block hashes → hands of the stores, once through.
+//! The encoding pass: source → chunk → (cipher) → parity → block hashes → hands of the stores, once through.
 //!
 //! The reader fills one chunk while the one before is encoded. All of it runs on its own threads; `Bytes`
 //! in bounded channels lead to the stores.
 
 use std::collections::BTreeMap;
+use std::sync::PoisonError;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use blake3::{Hash, Hasher};
 use bytes::Bytes;
 use rayon::prelude::*;
-use tanner_kernels::{Arena, BlockSet, Bound, Codec, Stores};
+use tanner_kernels::{Arena, BlockSet, Stores};
 
+use crate::chunking::Chunking;
+use crate::encrypter::Encrypter;
 use crate::error::Error;
 use crate::geometry::{Chunk, Geometry};
 use crate::hash::PieceHasher;
+use crate::input::{Input, Origin};
 use crate::pool::{Pool, Pooled};
 use crate::resources::{Resources, Stop};
 use crate::source::Source;
+use crate::stream::Stream;
 use crate::streams::Streams;
+use crate::tags::TAG_BYTES;
 
 /// What a pass needs besides the source.
 pub(crate) struct Pass<'a> {
-    pub(crate) source: &'a Source,
-    pub(crate) codec: &'a Codec,
+    pub(crate) source: &'a Input,
+    /// What turns the source into what is stored; none if that is the source itself.
+    pub(crate) encrypter: Option<&'a Encrypter>,
+    pub(crate) chunking: &'a Chunking,
+    /// Of a stream, as if it had no end.
     pub(crate) geometry: Geometry,
     pub(crate) resources: &'a Resources,
     pub(crate) stop: &'a Stop,
@@ -39,154 +48,221 @@ pub(crate) struct Pass<'a> {
 pub(crate) struct Hashes {
     /// Of every block, but true of the wanted ones only.
     pub(crate) blocks: Vec<Hash>,
-    /// If all blocks were wanted.
+    /// If all data blocks were hashed.
     pub(crate) source: Option<Hash>,
+    /// Of all there was.
+    pub(crate) geometry: Geometry,
 }
 
 /// A chunk whose data streams are filled.
 struct Filled {
     chunk: Chunk,
+    /// As far as it is known: that of a stream is another once its end was seen.
+    geometry: Geometry,
     buffer: Pooled,
-}
-
-/// Steps in a chunk and buffers in a pool, as the memory allows.
-struct Plan {
-    bound: Bound,
-    chunk_steps: u64,
-    buffers: usize,
 }
 
 impl Pass<'_> {
     /// Runs the pass, on threads of its own.
     pub(crate) fn run(&self, streams: Streams) -> Result<Hashes, Error> {
-        let plan = self.plan()?;
-        let pool = Pool::new(&plan.bound, plan.buffers);
+        let pool = Pool::new(&self.chunking.bound, self.chunking.buffers);
         let (filled, chunks) = sync_channel(1);
         thread::scope(|scope| {
-            let (bound, chunk_steps) = (&plan.bound, plan.chunk_steps);
             let reader = thread::Builder::new().name("tanner-read".into());
-            let reader = reader.spawn_scoped(scope, move || self.read(&pool, chunk_steps, &filled));
+            let read = move || match &self.source.origin {
+                Origin::File(source) => self.read(source, &pool, &filled),
+                Origin::Stream(stream, _) => {
+                    let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+                    self.read_stream(&mut stream, &pool, &filled)
+                }
+            };
+            let reader = reader.spawn_scoped(scope, read);
             let reader = reader.map_err(|source| Error::Threads { source })?;
-            let hashes = self.resources.threads().install(move || self.encode(bound, chunks, streams));
+            let hashes = self.resources.threads().install(move || self.encode(chunks, streams));
             reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-            self.source.check_unchanged()?;
+            self.source.file().map_or(Ok(()), Source::check_unchanged)?;
             hashes
         })
     }
 
-    fn plan(&self) -> Result<Plan, Error> {
-        let profile = self.geometry.profile();
-        let (unit, depth, tail) = (profile.unit(), profile.depth(), profile.tail());
-        // Chunks begin at phase 0 and, where pieces are hashed, at whole KiB.
-        let multiple = Geometry::chunk_multiple(self.codec.code().phases().len());
-        let frame = usize::try_from(self.geometry.frame_steps_max()).expect("frames hold 32 bits");
-        let wanted = CHUNK_STEPS_MAX.next_multiple_of(multiple).min(frame);
-        // Symbols below a cache line occur in sources so small that one chunk takes them whole.
-        let least = if unit == 64 { multiple.min(frame) } else { frame };
-        let stream_bytes = |steps: usize| (depth + steps + tail) * unit;
-        let needed = |steps, buffers| {
-            let bytes = Arena::bytes_for(profile.blocks(), stream_bytes(steps)).map(|bytes| bytes * buffers);
-            bytes.map_or(u64::MAX, |bytes| (bytes + profile.data() * depth * unit) as u64)
-        };
-        let allowed = self.resources.buffer_bytes(self.codec);
-        let fewest = if least == frame && self.geometry.frame_count() <= 1 { 1 } else { BUFFERS_MIN };
-        let Some(buffers) = (fewest..=BUFFERS_MAX).rev().find(|&buffers| needed(least, buffers) <= allowed)
-        else {
-            return Err(self.resources.too_little(self.codec, needed(least, fewest)));
-        };
-        let spare = allowed - needed(least, buffers);
-        let more = usize::try_from(spare).unwrap_or(usize::MAX) / (profile.blocks() * buffers * unit);
-        let steps = if least + more >= wanted { wanted } else { least + more / multiple * multiple };
-        let bound = Bound::new(self.codec.encoder(), stream_bytes(steps), unit)
-            .map_err(|_| self.resources.too_little(self.codec, u64::MAX))?;
-        Ok(Plan { bound, chunk_steps: steps.max(1) as u64, buffers })
-    }
-
     /// Fills chunk after chunk. Each source byte is read here, once.
-    fn read(&self, pool: &Pool, chunk_steps: u64, filled: &SyncSender<Filled>) -> Result<(), Error> {
+    fn read(&self, source: &Source, pool: &Pool, filled: &SyncSender<Filled>) -> Result<(), Error> {
+        let (geometry, chunk_steps) = (self.geometry, self.chunking.chunk_steps);
         let profile = self.geometry.profile();
         let (data, unit, depth) = (profile.data(), profile.unit(), profile.depth());
-        let mut history = vec![0; data * depth * unit];
-        let is_read = |block: &usize| self.makes_parity() || self.wanted.contains(*block);
+        let is_read = |block: &usize| self.is_read(*block);
         let ranges = |chunk: Chunk| {
             let first = chunk.frame.start + chunk.start;
             let blocks = (0..data).filter(is_read);
             blocks.map(move |block| self.geometry.data_steps(block, first..first + chunk.steps))
         };
-        let mut reads = self.source.reads(self.geometry.chunks(chunk_steps).flat_map(ranges));
+        let mut reads = source.reads(self.geometry.chunks(chunk_steps).flat_map(ranges));
         for chunk in self.geometry.chunks(chunk_steps) {
             self.stop.check()?;
             let mut buffer = pool.take();
-            if chunk.start == 0 {
-                history.fill(0);
-            }
-            let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
             let streams = buffer.arena().streams_mut().take(data).enumerate();
             let streams = streams.filter(|(block, _)| is_read(block));
-            for ((block, stream), range) in streams.zip(ranges(chunk)) {
-                let (before, rest) = stream.split_at_mut(depth * unit);
-                let (now, after) =
-                    rest.split_at_mut(usize::try_from(range.end - range.start).expect("in memory"));
+            for ((_, stream), range) in streams.zip(ranges(chunk)) {
+                let bytes = usize::try_from(range.end - range.start).expect("in memory");
+                let (now, after) = stream[depth * unit..].split_at_mut(bytes);
                 reads.next(now)?;
                 after.fill(0);
-                // The next chunk looks back into this one by D symbols.
-                if depth > 0 {
-                    let history = &mut history[block * depth * unit..][..depth * unit];
-                    before.copy_from_slice(history);
-                    history.copy_from_slice(&stream[steps * unit..][..depth * unit]);
-                }
             }
-            if filled.send(Filled { chunk, buffer }).is_err() {
+            if filled.send(Filled { chunk, geometry, buffer }).is_err() {
                 break;
             }
         }
         Ok(())
     }
 
-    fn encode(&self, bound: &Bound, chunks: Receiver<Filled>, mut streams: Streams) -> Result<Hashes, Error> {
+    /// Fills chunk after chunk with the rows of a stream, until that ends: then the last row is laid out anew, as long as
+    /// it is.
+    fn read_stream(
+        &self,
+        stream: &mut Stream,
+        pool: &Pool,
+        filled: &SyncSender<Filled>,
+    ) -> Result<(), Error> {
+        let (profile, row_steps) = (self.geometry.profile(), self.chunking.chunk_steps);
+        let (data, start) = (profile.data(), profile.depth() * profile.unit());
+        let (part, mut end) = (usize::try_from(row_steps).expect("in memory") * profile.unit(), 0);
+        for chunk in self.geometry.chunks(row_steps) {
+            let mut buffer = pool.take();
+            let mut row_bytes = 0;
+            for into in buffer.arena().streams_mut().take(data) {
+                let (now, after) = into[start..].split_at_mut(part);
+                row_bytes += stream.fill(now, self.stop)?;
+                after.fill(0);
+            }
+            end += row_bytes as u64;
+            let ends = row_bytes < data * part || stream.is_at_end(self.stop)?;
+            let (mut chunk, mut geometry) = (chunk, self.geometry);
+            if ends {
+                geometry = Geometry::striped(*profile, self.row_steps(), end);
+                let frame = geometry.frame(chunk.frame.index);
+                chunk = Chunk { frame, steps: frame.steps - chunk.start, ..chunk };
+                lay_out(buffer.arena(), &geometry, chunk, row_bytes);
+            }
+            if filled.send(Filled { chunk, geometry, buffer }).is_err() {
+                return Ok(());
+            }
+            if ends {
+                return stream.end(self.stop);
+            }
+        }
+        Err(Error::StreamTooLarge { name: stream.name().to_owned() })
+    }
+
+    /// Makes of the bytes of a source those that are coded: hashed for the source, held against what was read before, then
+    /// encrypted, and behind what came before them.
+    fn prepare(
+        &self,
+        geometry: &Geometry,
+        (index, chunk): (u64, Chunk),
+        arena: &mut Arena,
+        histories: &mut [Vec<u8>],
+        source: &mut PieceHasher,
+    ) -> Result<(), Error> {
+        let rows = self.encrypter.map(|encrypter| encrypter.tags.row(index));
+        let known = rows.transpose().map_err(|source| Error::Tags { source })?.flatten();
+        let profile = self.geometry.profile();
+        let (unit, depth) = (profile.unit(), profile.depth());
+        let (first, steps) = (chunk.frame.start + chunk.start, chunk.steps);
+        let streams: Vec<_> = arena.streams_mut().zip(histories).enumerate().collect();
+        let streams = streams.into_par_iter().filter(|(block, _)| self.is_read(*block));
+        let hashed = streams.map(|(block, (stream, history))| {
+            let range = geometry.data_steps(block, first..first + steps);
+            let bytes = usize::try_from(range.end - range.start).expect("a chunk is in memory");
+            let (before, rest) = stream.split_at_mut(depth * unit);
+            let (now, mut branch) = (&mut rest[..bytes], source.branch());
+            // What is read for its parity alone was hashed before.
+            if self.wanted.contains(block) || self.encrypter.is_some() {
+                branch.add(range.start, now);
+            }
+            let tag = match self.encrypter {
+                None => NO_TAG,
+                Some(encrypter) => {
+                    encrypter.encrypt(range, now, &branch, known.as_ref().map(|row| row[block]))?
+                }
+            };
+            if chunk.start == 0 {
+                history.fill(0);
+            }
+            // The next chunk looks back into this one by D symbols.
+            before.copy_from_slice(history);
+            let steps = usize::try_from(steps).expect("a chunk is in memory");
+            history.copy_from_slice(&stream[steps * unit..][..depth * unit]);
+            Some((branch, tag))
+        });
+        let hashed: Option<(Vec<_>, Vec<_>)> =
+            hashed.collect::<Option<Vec<_>>>().map(|h| h.into_iter().unzip());
+        let (branches, tags) = hashed.ok_or_else(|| self.changed(index))?;
+        branches.into_iter().for_each(|branch| source.join(branch));
+        if let Some(encrypter) = self.encrypter.filter(|_| known.is_none()) {
+            encrypter.tags.add(index, &tags);
+        }
+        Ok(())
+    }
+
+    /// The error for a chunk whose tags are others than those of an earlier reading.
+    fn changed(&self, chunk: u64) -> Error {
+        match self.encrypter.is_some_and(|encrypter| encrypter.tags.is_of_before(chunk)) {
+            true => self.source.changed(Source::changed_before),
+            false => self.source.changed(Source::changed_meanwhile),
+        }
+    }
+
+    fn encode(&self, chunks: Receiver<Filled>, mut streams: Streams) -> Result<Hashes, Error> {
         let profile = self.geometry.profile();
         let (unit, depth) = (profile.unit(), profile.depth());
         let mut source = PieceHasher::new(self.geometry.source_bytes(), self.geometry.is_kib_aligned());
         let mut blocks = vec![Hasher::new(); profile.blocks()];
-        let (mut done, steps_in_all) = (0, self.geometry.steps());
+        let mut histories = vec![vec![0; depth * unit]; profile.data()];
+        let (mut done, mut geometry) = (0, self.geometry);
 
-        for Filled { chunk, mut buffer } in chunks {
+        for (index, Filled { chunk, geometry: now, mut buffer }) in (0..).zip(chunks) {
+            if now != geometry {
+                source.end(now.source_bytes());
+                geometry = now;
+            }
             let steps = usize::try_from(chunk.steps).expect("a chunk is in memory");
             let tail = if chunk.ends_frame() { profile.tail() } else { 0 };
+            self.prepare(&geometry, (index, chunk), buffer.arena(), &mut histories, &mut source)?;
             if self.makes_parity() {
                 let threads = self.resources.thread_count();
-                let parts = bound.split(buffer.arena(), depth, 0..steps + tail, threads, Stores::Cached);
+                let parts = self.chunking.bound.split(
+                    buffer.arena(),
+                    depth,
+                    0..steps + tail,
+                    threads,
+                    Stores::Cached,
+                );
                 parts.into_par_iter().for_each(|part| part.run(self.resources.level()));
             }
 
             let buffer = buffer.freeze();
             let first = chunk.frame.start + chunk.start;
-            let slices: Vec<(usize, Bytes, PieceHasher, bool)> = blocks
+            let slices: Vec<(usize, Bytes, bool)> = blocks
                 .par_iter_mut()
                 .enumerate()
                 .filter(|(block, _)| self.wanted.contains(*block))
                 .map(|(block, hasher)| {
                     let start = depth * unit;
-                    let range = self.geometry.data_steps(block, first..first + chunk.steps);
+                    let range = geometry.data_steps(block, first..first + chunk.steps);
                     let is_data = block < profile.data();
                     let bytes =
                         if is_data { range.end - range.start } else { ((steps + tail) * unit) as u64 };
                     let end = start + usize::try_from(bytes).expect("a chunk is in memory");
                     let slice = &buffer.stream(block)[start..end];
                     let is_known = update(hasher, slice, self.known.get(&block));
-                    let mut branch = source.branch();
-                    if is_data {
-                        branch.add(range.start, slice);
-                    }
-                    (block, buffer.slice(block, start..end), branch, is_known)
+                    (block, buffer.slice(block, start..end), is_known)
                 })
                 .collect();
             let mut data_bytes = 0;
             if slices.iter().any(|&(.., is_known)| !is_known) {
-                return Err(self.source.changed_before());
+                return Err(self.source.changed(Source::changed_before));
             }
-            for (block, slice, branch, _) in slices {
-                source.join(branch);
+            for (block, slice, _) in slices {
                 data_bytes += if block < profile.data() { slice.len() as u64 } else { 0 };
                 if !slice.is_empty() {
                     streams.send(self.stop, block, slice)?;
@@ -194,7 +270,7 @@ impl Pass<'_> {
             }
             (self.progress)(data_bytes);
             done += chunk.steps;
-            streams.advance(1.0 - done as f64 / steps_in_all as f64);
+            streams.advance(1.0 - done as f64 / geometry.steps() as f64);
             streams.checkpoint(self.stop, |block| (blocks[block].count(), blocks[block].finalize()))?;
         }
         // The reader ends early if it is told to.
@@ -202,11 +278,41 @@ impl Pass<'_> {
             streams.checkpoint(self.stop, |block| (blocks[block].count(), blocks[block].finalize()))?;
         }
         self.stop.check()?;
-        Ok(Hashes { blocks: blocks.iter().map(Hasher::finalize).collect(), source: source.finish() })
+        let blocks = blocks.iter().map(Hasher::finalize).collect();
+        Ok(Hashes { blocks, source: source.finish(), geometry })
+    }
+
+    fn row_steps(&self) -> u32 {
+        self.geometry.row_steps().expect("streams are laid out in rows")
+    }
+
+    /// Whether a data block is read: to be made, or for its parity.
+    fn is_read(&self, block: usize) -> bool {
+        self.makes_parity() || self.wanted.contains(block)
     }
 
     fn makes_parity(&self) -> bool {
         self.wanted.iter().any(|block| block >= self.geometry.profile().data())
+    }
+}
+
+/// Lays the bytes of a row, which fill the parts of its blocks one after the other, out over all of them.
+fn lay_out(arena: &mut Arena, geometry: &Geometry, chunk: Chunk, bytes: usize) {
+    let profile = geometry.profile();
+    let (start, first) = (profile.depth() * profile.unit(), chunk.frame.start + chunk.start);
+    let part = geometry.row_steps().map_or(0, |steps| steps as usize) * profile.unit();
+    let mut row = Vec::with_capacity(bytes);
+    for stream in arena.streams_mut().take(profile.data()) {
+        row.extend_from_slice(&stream[start..][..part.min(bytes - row.len())]);
+    }
+    let mut rest = row.as_slice();
+    for (block, stream) in arena.streams_mut().take(profile.data()).enumerate() {
+        let range = geometry.data_steps(block, first..first + chunk.steps);
+        let now;
+        (now, rest) = rest.split_at(usize::try_from(range.end - range.start).expect("in memory"));
+        let (into, after) = stream[start..].split_at_mut(now.len());
+        into.copy_from_slice(now);
+        after.fill(0);
     }
 }
 
@@ -223,8 +329,5 @@ fn update(hasher: &mut Hasher, slice: &[u8], known: Option<&(u64, Hash)>) -> boo
     is_known
 }
 
-/// 128 KiB of each block: enough for one write, little enough that a chunk is still in the caches when it is written.
-const CHUNK_STEPS_MAX: usize = 2048;
-/// One that is read, one encoded, and the rest in the hands of the stores.
-const BUFFERS_MAX: usize = 4;
-const BUFFERS_MIN: usize = 2;
+/// That of a plain source, which nothing is held against.
+const NO_TAG: [u8; TAG_BYTES] = [0; TAG_BYTES];

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 
 use tanner_kernels::{LevelError, ProfileError};
 use tanner_transports::TransportError;
 use tanner_transports::net::{IdentityError, TokenError};
 use thiserror::Error;
 
+use crate::crypto::CryptoError;
 use crate::fetch::Damage;
 use crate::id::{BackupId, IdError};
+use crate::manifest::ManifestError;
 use crate::scheduler::{Need, Refusal};
 
 /// Everything that ends a run without success. [`Error::exit_code`] is part of the command line's contract.
@@ -78,8 +81,16 @@ pub enum Error {
         /// What it says.
         source: io::Error,
     },
+    /// Something that cannot be done with a stream.
+    #[error("{flag}: {why}")]
+    OfStream {
+        /// What was asked for.
+        flag: &'static str,
+        /// Why it cannot be.
+        why: &'static str,
+    },
     /// A dash where a file belongs.
-    #[error("`-`: {what} is not supported yet; for a file of that name, write ./-")]
+    #[error("`-`: {what} is not supported; for a file of that name, write ./-")]
     NoStreams {
         /// What was asked for.
         what: &'static str,
@@ -122,6 +133,61 @@ pub enum Error {
         path: PathBuf,
         /// What gave it away.
         how: &'static str,
+    },
+    /// A command without a program.
+    #[error("--command is empty: name a program and its arguments")]
+    NoCommand,
+    /// Neither backups nor rules.
+    #[error(
+        "nothing says what to forget: name backups by their ids, or say with --keep-last and the like what is to stay"
+    )]
+    NothingToForget,
+    /// A command that cannot be started.
+    #[error("cannot start `{command}`")]
+    CommandStart {
+        /// The program and its arguments.
+        command: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A command whose output was to be backed up failed.
+    #[error("`{command}` ended with {status}: nothing was stored")]
+    Command {
+        /// The program and its arguments.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+    },
+    /// Two paths that would be one in an archive.
+    #[error("{} and {} would have the same place in the archive: back them up apart", first.display(), second.display())]
+    ArchivedTwice {
+        /// The name of the first in the archive.
+        first: PathBuf,
+        /// The other.
+        second: PathBuf,
+    },
+    /// An entry of an archive that is not unpacked.
+    #[error("the archive is not unpacked, because of {name}: {what}")]
+    Archive {
+        /// The entry's name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Something is where an archive was to be unpacked.
+    #[error("{} is there already, and not empty: name another directory", path.display())]
+    OutputNotEmpty {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A stream beyond all bounds.
+    #[error(
+        "{name} has more than {} bytes, which are the most: nothing was stored",
+        crate::geometry::SOURCE_BYTES_MAX
+    )]
+    StreamTooLarge {
+        /// What it is called.
+        name: String,
     },
     /// The file to restore to is there already.
     #[error("{} exists: name another file, or allow it to be replaced with --force", path.display())]
@@ -193,6 +259,16 @@ pub enum Error {
         missing: usize,
         /// What is wrong with those that could not be used.
         damages: Vec<Damage>,
+    },
+    /// A range that the source does not have.
+    #[error("--range {start}-{end}: the source has {bytes} bytes")]
+    Range {
+        /// Its first byte.
+        start: u64,
+        /// The byte behind its last.
+        end: u64,
+        /// Bytes of the source.
+        bytes: u64,
     },
     /// All blocks verified, twice, and still the lost ones could not be rebuilt from them.
     #[error(
@@ -368,6 +444,29 @@ pub enum Error {
     /// This node has no key to be known by, or one that cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A key that cannot be had, or does not fit.
+    #[error(transparent)]
+    Crypto(#[from] CryptoError),
+    /// A backup that does not open, or not safely.
+    #[error("backup {id}")]
+    Sealed {
+        /// The id.
+        id: BackupId,
+        /// Why.
+        source: SealedError,
+    },
+    /// What was seen of backups before cannot be read back.
+    #[error(
+        "{}: what it says of backups seen before cannot be read, and without it a store could pass off an old one: mend it, \
+         or remove it and trust what the stores say now",
+        path.display()
+    )]
+    Seen {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A delete token that cannot be made.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -413,9 +512,43 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// No job has this name.
+    #[error(
+        "no job is called {name} in {file}: {}", if known.is_empty() { "there are none".into() } else { format!("there are {known}") }
+    )]
+    NoSuchJob {
+        /// The name.
+        name: String,
+        /// The file of settings.
+        file: String,
+        /// The jobs that there are.
+        known: String,
+    },
+    /// A job that cannot be meant.
+    #[error("job {name}: {what}")]
+    Job {
+        /// The name.
+        name: String,
+        /// What is wrong with it.
+        what: String,
+    },
     /// Another run has the journal of a backup.
     #[error("backup {id} is being made or taken back by another run: wait until that ends")]
     JournalBusy {
+        /// The backup.
+        id: BackupId,
+    },
+    /// Rules go by names and times, and no key opens any.
+    #[error(
+        "no backup here shows its name and time, so that rules say nothing of them; by their ids they can be forgotten: {why}"
+    )]
+    NothingOpens {
+        /// Why the last one stayed closed.
+        why: String,
+    },
+    /// A backup that is not finished is not forgotten: what is known of it is in its journal.
+    #[error("backup {id} is unfinished: `tanner sweep {id}` takes it back")]
+    ForgetUnfinished {
         /// The backup.
         id: BackupId,
     },
@@ -449,6 +582,25 @@ pub enum Error {
         /// What it would be.
         now: String,
     },
+    /// A backup was gone on with so often that its manifest would have no room for more keys.
+    #[error(
+        "backup {id} was cut off {most} times and more: take it back with `tanner sweep {id}` and begin anew"
+    )]
+    ResumedTooOften {
+        /// The backup.
+        id: BackupId,
+        /// The most epochs.
+        most: usize,
+    },
+    /// What is known of an earlier reading of the source is gone.
+    #[error(
+        "it cannot be told any more whether the source is what was read before: take back what is unfinished with \
+         `tanner sweep`, and begin anew"
+    )]
+    Tags {
+        /// Why.
+        source: io::Error,
+    },
     /// A backup cannot be gone on with because its source is not what it was.
     #[error(
         "{} changed since backup {id} of it began ({how}): take that back with `tanner sweep {id}` and begin anew",
@@ -473,12 +625,55 @@ pub enum Error {
         /// The backup.
         id: BackupId,
     },
+    /// There is parity beside the file already.
+    #[error(
+        "{0} is protected already, by {id}: `tanner verify {0}` checks it, `tanner repair {0}` mends it, and --force protects \
+         it as it is now",
+        path.display()
+    )]
+    Protected {
+        /// The file.
+        path: PathBuf,
+        /// What protects it.
+        id: BackupId,
+    },
+    /// What was named as a backup is a file without parity beside it.
+    #[error("{} is neither the id of a backup nor a protected file: `tanner protect` makes parity beside it", path.display())]
+    NotProtected {
+        /// The file.
+        path: PathBuf,
+    },
     /// Stopped by a signal; nothing was stored or written.
     #[error("stopped by {}: nothing was stored or written", signal_name(*signal))]
     Stopped {
         /// The signal's number.
         signal: u8,
     },
+}
+
+/// Why a backup does not open.
+#[derive(Debug, Error)]
+pub enum SealedError {
+    /// No key for it.
+    #[error(transparent)]
+    Key(#[from] CryptoError),
+    /// There is nothing to open.
+    #[error("it is not encrypted: whoever can read a store can read it")]
+    Plain,
+    /// Its manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+}
+
+impl SealedError {
+    /// Whether another key, or the trust in another device, might open it.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Key(error) => error.is_wrong_key(),
+            Self::Plain => false,
+            Self::Manifest(error) => matches!(error, ManifestError::WrongKey | ManifestError::Encrypted),
+        }
+    }
 }
 
 impl Error {
@@ -496,10 +691,17 @@ impl Error {
             | Self::Id(_)
             | Self::Memory { .. }
             | Self::NoStreams { .. }
+            | Self::OfStream { .. }
+            | Self::NoCommand
+            | Self::NothingToForget
+            | Self::ArchivedTwice { .. }
+            | Self::OutputNotEmpty { .. }
+            | Self::StreamTooLarge { .. }
             | Self::NotAFile { .. }
             | Self::SourceTooLarge { .. }
             | Self::SizeTooLarge { .. }
             | Self::OutputExists { .. }
+            | Self::Range { .. }
             | Self::BenchMemory { .. }
             | Self::BenchBuffer { .. }
             | Self::BenchRoom { .. }
@@ -507,13 +709,25 @@ impl Error {
             | Self::NotBenchOutput { .. }
             | Self::NothingInCommon { .. }
             | Self::Config { .. }
+            | Self::Job { .. }
             | Self::Unpinned { .. }
             | Self::StoreNamed { .. }
             | Self::ResumeDiffers { .. }
             | Self::NoLabel { .. }
+            | Self::Protected { .. }
             | Self::Fact { .. }
-            | Self::Store(TransportError::BadUrl { .. } | TransportError::UnknownScheme { .. }) => 2,
+            | Self::Store(
+                TransportError::BadUrl { .. }
+                | TransportError::UnknownScheme { .. }
+                | TransportError::BadName(_),
+            ) => 2,
+            Self::NothingOpens { .. } => 12,
+            Self::Crypto(error) if error.is_wrong_key() => 12,
+            Self::Sealed { source, .. } if source.is_closed() => 12,
+            Self::Crypto(CryptoError::Write { .. }) => 1,
+            Self::Crypto(_) | Self::Sealed { source: SealedError::Plain | SealedError::Key(_), .. } => 2,
             Self::NotRecoverable { .. }
+            | Self::Sealed { .. }
             | Self::NoManifest { .. }
             | Self::NotRebuilt { .. }
             | Self::WrongHash { .. } => 5,
@@ -525,14 +739,20 @@ impl Error {
             Self::NoSuchBackup { .. }
             | Self::BenchDirectory { .. }
             | Self::NoSuchStore { .. }
+            | Self::NoSuchJob { .. }
             | Self::NoJournal { .. }
+            | Self::NotProtected { .. }
             | Self::NotInTrash { .. }
             | Self::NetUnreachable { .. }
-            | Self::Store(TransportError::Missing { .. }) => 10,
+            | Self::Store(TransportError::Missing { .. } | TransportError::Unreachable { .. }) => 10,
             Self::Stopped { signal }
             | Self::Suspended { signal, .. }
             | Self::RestoreStopped { signal, .. } => 128 + signal,
             Self::Source { .. }
+            | Self::CommandStart { .. }
+            | Self::Archive { .. }
+            | Self::Command { .. }
+            | Self::Seen { .. }
             | Self::Threads { .. }
             | Self::Identity(_)
             | Self::Token(_)
@@ -542,9 +762,12 @@ impl Error {
             | Self::BenchWrong { .. }
             | Self::NetListen { .. }
             | Self::JournalBusy { .. }
+            | Self::ForgetUnfinished { .. }
             | Self::Journal { .. }
             | Self::Net { .. }
             | Self::NetPeer { .. }
+            | Self::ResumedTooOften { .. }
+            | Self::Tags { .. }
             | Self::Store(_) => 1,
         }
     }

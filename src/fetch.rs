@@ -12,16 +12,19 @@ use tanner_transports::{ObjectName, Transport, TransportError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::copies::Copies;
-use crate::error::Error;
+use crate::crypto::{Cipher, FileKey};
+use crate::error::{Error, SealedError};
 use crate::id::BackupId;
-use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, ManifestError, SealedManifest};
 use crate::store::{MANIFEST, Store, manifest_name};
 
 /// A backup as it lies in its stores.
 #[derive(Clone)]
 pub struct Found {
-    /// Its manifest.
-    pub manifest: Manifest,
+    /// What anybody can know of it.
+    pub manifest: SealedManifest,
+    /// The rest, if it is plain or was [unlocked](Self::unlock).
+    opened: Option<Arc<Opened>>,
     /// Its codec.
     pub codec: Arc<Codec>,
     /// The stores it was looked for in.
@@ -34,6 +37,14 @@ pub struct Found {
     pub is_silent: Vec<bool>,
     /// Stores that could not be listed, or whose copy of the manifest is missing, unreadable or different.
     pub troubles: Vec<Trouble>,
+}
+
+/// What its readers know of a backup.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) manifest: Manifest,
+    /// What its source is encrypted with.
+    pub(crate) cipher: Option<Arc<Cipher>>,
 }
 
 /// Something wrong with a store.
@@ -105,7 +116,8 @@ impl fmt::Display for Damage {
 }
 
 impl Found {
-    /// Looks for backup `id` in the stores.
+    /// Looks for backup `id` in the stores. Of a signed one it is for the caller to hold what is found against what was
+    /// [seen](crate::Seen) before, and to know the signer.
     ///
     /// # Errors
     /// If no store has it, or no copy of its manifest can be read.
@@ -138,7 +150,7 @@ impl Found {
                 continue;
             };
             match answer {
-                Ok(bytes) => match Manifest::from_bytes_of(id, &bytes) {
+                Ok(bytes) => match SealedManifest::from_bytes_of(id, &bytes) {
                     Ok(manifest) => copies.add(index, manifest),
                     Err(error) => {
                         troubles.push(trouble(
@@ -149,7 +161,7 @@ impl Found {
                     }
                 },
                 Err(TransportError::Missing { at }) if at.name.is_some() => {
-                    troubles.push(trouble(store, format!("{} has no manifest of this backup", store.url())));
+                    troubles.push(trouble(store, no_manifest_in(store)));
                 }
                 Err(error) => troubles.push(trouble(store, chain(&error))),
             }
@@ -157,7 +169,8 @@ impl Found {
         if copies.is_empty() {
             return Err(no_manifest(id, unreadable, &troubles, &stores));
         }
-        let (manifest, holders) = copies.most().ok_or_else(|| {
+        let best = copies.best().map_err(|source| Error::Sealed { id, source: source.into() })?;
+        let (manifest, holders) = best.ok_or_else(|| {
             let what =
                 "the stores' manifests differ, and none is on most stores: name those that you trust".into();
             Error::NoManifest { id, what }
@@ -195,15 +208,84 @@ impl Found {
         }
         let codec = Arc::new(Codec::new(*manifest.geometry.profile()));
         let has_manifest = (0..stores.len()).map(|store| holders.contains(&store)).collect();
-        Ok(Self { manifest, codec, stores, listed, has_manifest, is_silent, troubles })
+        let plain = manifest.plain().map(|plain| Opened { manifest: plain.clone(), cipher: None });
+        let opened = plain.map(Arc::new);
+        Ok(Self { manifest, opened, codec, stores, listed, has_manifest, is_silent, troubles })
+    }
+
+    /// The same without the stores that have nothing of the backup, if all of it is in the others: it was never to be
+    /// in these.
+    #[must_use]
+    pub(crate) fn without_strangers(mut self) -> Self {
+        if self.live().len() < self.live().blocks() {
+            return self;
+        }
+        for store in (0..self.stores.len()).rev() {
+            let of_store = |trouble: &Trouble| trouble.store == self.stores[store].url();
+            let nothing = no_manifest_in(&self.stores[store]);
+            let is_stranger = self.listed[store].is_empty()
+                && self
+                    .troubles
+                    .iter()
+                    .filter(|trouble| of_store(trouble))
+                    .all(|trouble| trouble.what == nothing);
+            if is_stranger && !self.has_manifest[store] {
+                self.troubles.retain(|trouble| trouble.what != nothing);
+                self.stores.remove(store);
+                self.listed.remove(store);
+                self.has_manifest.remove(store);
+                self.is_silent.remove(store);
+            }
+        }
+        self
+    }
+
+    /// Opens what only readers know.
+    ///
+    /// # Errors
+    /// If the key is another backup's, or what it opens is malformed.
+    pub fn unlock(&mut self, key: &FileKey) -> Result<(), ManifestError> {
+        let manifest = self.manifest.open(key)?;
+        let cipher = |_| key.cipher(manifest.id, &manifest.geometry, &manifest.epochs);
+        let cipher = self.manifest.signer().map(cipher).map(Arc::new);
+        self.opened = Some(Arc::new(Opened { manifest, cipher }));
+        Ok(())
+    }
+
+    /// All that is recorded, if it is plain or unlocked.
+    #[must_use]
+    pub fn opened(&self) -> Option<&Manifest> {
+        self.opened.as_ref().map(|opened| &opened.manifest)
+    }
+
+    /// What decrypts its source, if it is encrypted and unlocked.
+    pub(crate) fn cipher(&self) -> Option<&Arc<Cipher>> {
+        self.opened.as_ref()?.cipher.as_ref()
+    }
+
+    /// What is to be restored can be read.
+    pub(crate) fn check_opened(&self) -> Result<&Manifest, Error> {
+        let source = SealedError::Manifest(ManifestError::Encrypted);
+        self.opened().ok_or(Error::Sealed { id: self.manifest.id, source })
     }
 
     /// Blocks that some store lists, or that need none.
     #[must_use]
     pub fn live(&self) -> BlockSet {
+        self.live_of(&self.listed)
+    }
+
+    /// Blocks that some store holds, if they hold these, or that need none.
+    pub(crate) fn live_of(&self, held: &[BlockSet]) -> BlockSet {
         let mut live = self.manifest.geometry.empty_blocks();
-        self.listed.iter().for_each(|blocks| live.insert_all(blocks));
+        held.iter().for_each(|blocks| live.insert_all(blocks));
         live
+    }
+
+    /// The error for so few good blocks that the others do not follow from them.
+    pub(crate) fn not_recoverable(&self, good: usize, damages: Vec<Damage>) -> Error {
+        let missing = self.codec.profile().threshold().saturating_sub(good).max(1);
+        Error::NotRecoverable { id: self.manifest.id, good, missing, damages }
     }
 
     /// Something wrong with a store's copy of a block.
@@ -293,14 +375,21 @@ pub async fn list_backups(store: &Store) -> Result<Vec<BackupId>, TransportError
     Ok(ids)
 }
 
+fn no_manifest_in(store: &Store) -> String {
+    format!("{} has no manifest of this backup", store.url())
+}
+
 fn no_manifest(id: BackupId, unreadable: bool, troubles: &[Trouble], stores: &[Store]) -> Error {
     let what = troubles.iter().map(|trouble| trouble.what.as_str()).collect::<Vec<_>>().join("; ");
     match unreadable {
         true => Error::NoManifest { id, what },
-        false => {
-            Error::NoSuchBackup { id, stores: stores.iter().map(Store::url).collect::<Vec<_>>().join(", ") }
-        }
+        false => no_such_backup(id, stores),
     }
+}
+
+/// The error for a backup of which none of these stores has a manifest.
+pub(crate) fn no_such_backup(id: BackupId, stores: &[Store]) -> Error {
+    Error::NoSuchBackup { id, stores: stores.iter().map(Store::url).collect::<Vec<_>>().join(", ") }
 }
 
 /// An error and all its causes, on one line.

@@ -36,6 +36,17 @@ impl PieceHasher {
         Self { bytes, state }
     }
 
+    /// A hasher for a string whose end is [not known](Self::end) yet.
+    #[must_use]
+    pub fn endless() -> Self {
+        Self::new(u64::MAX, true)
+    }
+
+    /// Says how long the string is that nobody knew the end of, before its last piece is added.
+    pub fn end(&mut self, bytes: u64) {
+        self.bytes = bytes;
+    }
+
     /// An empty hasher for other pieces of the same string.
     #[must_use]
     pub fn branch(&self) -> Self {
@@ -76,6 +87,16 @@ impl PieceHasher {
                     .for_each(|(offset, (bytes, value))| self.state.insert(self.bytes, offset, bytes, value));
             }
             (_, state) => self.state = state,
+        }
+    }
+
+    /// Hands over what the bytes that were added are known by: the same for others if, and only if, those are the same in
+    /// the same places.
+    pub(crate) fn each_value(&self, mut each: impl FnMut(u64, &[u8])) {
+        match &self.state {
+            State::Done(hash) => each(0, hash.as_bytes()),
+            State::Tree(tree) => tree.iter().for_each(|(offset, (_, value))| each(*offset, value)),
+            State::Pieces(pieces) => pieces.iter().for_each(|(offset, piece)| each(*offset, piece)),
         }
     }
 
@@ -186,6 +207,27 @@ mod tests {
                     hasher.join(branch);
                 }
                 prop_assert_eq!(hasher.finish(), Some(blake3::hash(&string)));
+            }
+        }
+    }
+
+    /// What was merged before the end was known must not be taken for the whole.
+    #[test]
+    fn a_string_whose_end_shows_late_hashes_like_the_whole() {
+        for bytes in [1, 1023, 1024, 1025, 2048, 4096, 4097, 65_536, 65_537, 100_000] {
+            let string: Vec<u8> = (0..bytes).map(|i| (i % 251) as u8).collect();
+            for row in [1024, 2048, 3072, 10_240] {
+                let mut hasher = PieceHasher::endless();
+                for (at, piece) in string.chunks(row).enumerate() {
+                    let offset = at * row;
+                    if offset + piece.len() == bytes {
+                        hasher.end(bytes as u64);
+                    }
+                    let mut branch = hasher.branch();
+                    branch.add(offset as u64, piece);
+                    hasher.join(branch);
+                }
+                assert_eq!(hasher.finish(), Some(blake3::hash(&string)), "{bytes} in rows of {row}");
             }
         }
     }

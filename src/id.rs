@@ -5,7 +5,10 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// The id of a backup: 16 random bytes, written in hex.
+use crate::crypto::{Device, SALT_BYTES};
+
+/// The id of a backup: 16 bytes, written in hex. That of an encrypted backup certifies who may sign its manifest, and
+/// is known by its first bit; else they are random.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BackupId([u8; 16]);
 
@@ -20,16 +23,33 @@ pub struct IdError {
 impl BackupId {
     /// The id with these bytes.
     #[must_use]
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 
-    /// A fresh id from the system's random numbers.
+    /// A fresh id for a plain backup, from the system's random numbers.
     #[must_use]
     pub fn random() -> Self {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).expect("the system provides random numbers");
+        bytes[0] &= !CERTIFIED;
         Self(bytes)
+    }
+
+    /// The id of an encrypted backup that this device, and no other, can sign for.
+    #[must_use]
+    pub fn certified(device: Device, salt: &[u8; SALT_BYTES]) -> Self {
+        let mut hasher = blake3::Hasher::new_derive_key("tanner backup id 1");
+        let hash = hasher.update(device.as_bytes()).update(salt).finalize();
+        let mut bytes = *hash.as_bytes().first_chunk().expect("32 bytes are more than 16");
+        bytes[0] |= CERTIFIED;
+        Self(bytes)
+    }
+
+    /// Whether the manifest under this id has to be a signed one. (Plain backups of old have any bit here.)
+    #[must_use]
+    pub fn is_certified(&self) -> bool {
+        self.0[0] & CERTIFIED != 0
     }
 
     /// Its bytes.
@@ -64,9 +84,25 @@ impl FromStr for BackupId {
     }
 }
 
+/// The first bit, which tells the two kinds apart.
+const CERTIFIED: u8 = 0x80;
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::BackupId;
+    use crate::crypto::Device;
+
+    /// A store could otherwise hand out a plain manifest in the place of a signed one.
+    #[test]
+    fn plain_and_signed_backups_are_told_apart_by_their_ids() {
+        assert!((0..100).all(|_| !BackupId::random().is_certified()));
+        let ids = (0..100_u8).map(|i| BackupId::certified(Device::from_bytes([i; 32]), &[7; 16]));
+        let other_salts = (0..100_u8).map(|i| BackupId::certified(Device::from_bytes([7; 32]), &[i; 16]));
+        let all: BTreeSet<_> = ids.chain(other_salts).inspect(|id| assert!(id.is_certified())).collect();
+        assert_eq!(all.len(), 199, "one is in both");
+    }
 
     #[test]
     fn ids_read_back_and_nothing_else_does() {

@@ -1,8 +1,7 @@
 //! The decoding pass of a restore: from verified blocks on the disk into the places of the lost ones.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::io;
 
 use crate::assembly::Home;
 use crate::decode::{Ends, Failure, Output};
@@ -12,13 +11,14 @@ use crate::geometry::Frame;
 use crate::hash::PieceHasher;
 use crate::progress::Progress;
 use crate::read::Input;
+use crate::scratch::Scratch;
 
 /// A decoding pass into the staged file, which holds the verified data blocks in their places.
 pub(crate) struct IntoStaged<'a> {
     pub(crate) found: &'a Found,
     /// The parity blocks that verified.
     pub(crate) parity: &'a BTreeMap<usize, Home>,
-    pub(crate) staged: &'a File,
+    pub(crate) staged: &'a Scratch,
     /// The blocks that are decoded.
     pub(crate) lost: Vec<usize>,
     /// The hash of the whole source, for branches.
@@ -59,26 +59,36 @@ impl Ends for IntoStaged<'_> {
         }
     }
 
-    fn open(&self, block: usize, frame: Frame) -> Result<Input<'_>, Failure> {
+    fn open(&self, block: usize, frame: Frame) -> Result<Input, Failure> {
         let (id, geometry) = (self.found.manifest.id, &self.found.manifest.geometry);
-        let range = geometry.stored_steps(block, frame, 0..u64::MAX);
-        if block < geometry.profile().data() {
-            return Ok(Input::Staged(self.staged, geometry.data_range(block).start + range.start, id));
-        }
-        let home = self.parity.get(&block).expect("inputs verified");
-        Ok(Input::Staged(&home.file, home.start + range.start, id))
+        let start = geometry.stored_steps(block, frame, 0..u64::MAX).start;
+        Ok(Input::Staged(self.home(block)?, start, id))
     }
 
     /// Writes the restored steps to their places and hashes them.
     fn take(&self, outputs: &[Output<'_>], restored: &mut Vec<Restored>) -> Result<(), Failure> {
         for (output, restored) in outputs.iter().zip(restored) {
-            let at = self.found.manifest.geometry.data_range(output.block).start + output.offset;
-            let failed = |source| Error::Staged { id: self.found.manifest.id, source };
-            self.staged.write_all_at(output.bytes, at).map_err(failed)?;
+            let home = self.home(output.block)?;
+            let plain = home.turned(output.offset, output.bytes);
+            home.write(output.offset, &plain).map_err(|source| self.failed(source))?;
             restored.own.add(output.offset, output.bytes);
-            restored.source.add(at, output.bytes);
+            home.hash(&mut restored.source, output.offset, &plain);
             self.progress.advance(output.bytes.len() as u64);
         }
         Ok(())
+    }
+}
+
+impl IntoStaged<'_> {
+    /// Where a block is, or is to be.
+    fn home(&self, block: usize) -> Result<Home, Error> {
+        match self.parity.get(&block) {
+            Some(home) => Ok(home.clone()),
+            None => Home::new(self.found, self.staged, block).map_err(|source| self.failed(source)),
+        }
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        Error::Staged { id: self.found.manifest.id, source }
     }
 }

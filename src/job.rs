@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use blake3::Hash;
-use tanner_kernels::{BlockSet, Codec};
+use bytes::Bytes;
+use tanner_kernels::BlockSet;
 use tanner_transports::TransportError;
 
+use crate::chunking::Chunking;
 use crate::encode::{Hashes, Pass};
+use crate::encrypter::Encrypter;
 use crate::error::Error;
 use crate::geometry::Geometry;
+use crate::input::Input;
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
 use crate::scheduler::writing::Writing;
-use crate::source::Source;
 use crate::streams::Streams;
 use crate::timed::{Behaviour, Meter};
 
@@ -40,8 +43,10 @@ impl SharedWriting {
 
 /// What every pass of a backup works with.
 pub(crate) struct Job {
-    pub(crate) source: Source,
-    pub(crate) codec: Arc<Codec>,
+    pub(crate) source: Input,
+    pub(crate) encrypter: Option<Arc<Encrypter>>,
+    pub(crate) chunking: Chunking,
+    /// Of a stream, as if it had no end.
     pub(crate) geometry: Geometry,
     pub(crate) resources: Arc<Resources>,
     pub(crate) stop: Stop,
@@ -49,11 +54,25 @@ pub(crate) struct Job {
 }
 
 impl Job {
+    /// Bytes of a block, if that is known.
+    pub(crate) fn block_bytes(&self, block: usize) -> Option<u64> {
+        self.source.bytes().map(|_| self.geometry.block_bytes(block))
+    }
+
     pub(crate) fn run(&self, wanted: &BlockSet, known: &Known, streams: Streams) -> Result<Hashes, Error> {
         let (geometry, progress) = (self.geometry, &|bytes| self.progress.advance(bytes));
-        let Self { source, codec, resources, stop, .. } = self;
-        Pass { source, codec, geometry, resources, stop, progress, wanted, known }.run(streams)
+        let Self { source, chunking, resources, stop, .. } = self;
+        let encrypter = self.encrypter.as_deref();
+        Pass { source, encrypter, chunking, geometry, resources, stop, progress, wanted, known }.run(streams)
     }
+}
+
+/// A manifest, and the bytes that all stores get of it.
+pub(crate) struct Published {
+    pub(crate) manifest: Manifest,
+    pub(crate) bytes: Bytes,
+    /// Whether making it again would make other bytes.
+    pub(crate) is_sealed: bool,
 }
 
 /// Of blocks that were made before, how many bytes, and their hash.
@@ -63,7 +82,7 @@ pub(crate) type Known = BTreeMap<usize, (u64, Hash)>;
 #[derive(Default)]
 pub(crate) struct Written {
     /// As it was put on stores; none if that never began.
-    pub(crate) manifest: Option<Manifest>,
+    pub(crate) manifest: Option<Published>,
     /// Why there is no backup, if it is not for the stores.
     pub(crate) error: Option<Error>,
     /// The first error of each store.

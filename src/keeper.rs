@@ -1,12 +1,15 @@
 //! What a backup that can be gone on with writes down while it is made, and before anybody relies on it.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tanner_transports::Kept;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::encode::Hashes;
+use crate::encrypter::Encrypter;
 use crate::fetch::chain;
 use crate::job::SharedWriting;
 use crate::journal::{End, Journal, Mark, Record};
@@ -22,6 +25,8 @@ pub(crate) struct Keeper {
     journal: Option<Journal>,
     interval: Duration,
     pub(crate) left: Left,
+    /// Whose tags are to be durable before another run goes on behind them.
+    encrypter: Option<Arc<Encrypter>>,
     writing: SharedWriting,
     marks_to: UnboundedSender<Vec<Mark>>,
     marks: UnboundedReceiver<Vec<Mark>>,
@@ -30,11 +35,12 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    pub(crate) fn new(begun: Begun, writing: SharedWriting) -> Self {
+    pub(crate) fn new(begun: Begun, encrypter: Option<Arc<Encrypter>>, writing: SharedWriting) -> Self {
         let Begun { journal, interval, left } = begun;
         let (marks_to, marks) = unbounded_channel();
         writing.with(|_, writing| writing.be_resumable(true));
-        Self { journal: Some(journal), interval, left, writing, marks_to, marks, troubles: Vec::new() }
+        let (journal, troubles) = (Some(journal), Vec::new());
+        Self { journal, interval, left, encrypter, writing, marks_to, marks, troubles }
     }
 
     /// For the streams of a pass.
@@ -65,6 +71,7 @@ impl Keeper {
     pub(crate) fn marks(&mut self) {
         while let Ok(marks) = self.marks.try_recv() {
             if !marks.is_empty() {
+                self.tagged();
                 self.record(Record::Marks(marks));
             }
         }
@@ -72,7 +79,17 @@ impl Keeper {
 
     /// Writes down what the blocks are. They may be committed then.
     pub(crate) fn made(&mut self, hashes: &Hashes) {
+        self.tagged();
         self.record(Record::Made(hashes.blocks.iter().map(|hash| (*hash.as_bytes()).into()).collect()));
+    }
+
+    /// Writes down the manifest's bytes, if that is new.
+    pub(crate) fn sealed(&mut self, bytes: &[u8]) {
+        let is_new =
+            |journal: &Journal| journal.contents.sealed.as_ref().is_none_or(|had| had.as_slice() != bytes);
+        if self.journal.as_ref().is_some_and(is_new) {
+            self.record(Record::Sealed(bytes.to_vec().into()));
+        }
     }
 
     /// Writes down how far the end got, if that is new.
@@ -82,10 +99,27 @@ impl Keeper {
         }
     }
 
+    /// Writes down how much of the source has durable tags. What comes behind that is encrypted by another key, if another
+    /// run sends it again.
+    fn tagged(&mut self) {
+        match self.encrypter.as_ref().map(|encrypter| encrypter.tags.sync()) {
+            None => {}
+            Some(Ok(chunks)) => self.record(Record::Tagged(chunks)),
+            Some(Err(error)) => self.lose(&error),
+        }
+    }
+
     fn record(&mut self, record: Record) {
-        let Some(journal) = &mut self.journal else { return };
-        if let Err(error) = journal.append(record) {
-            self.troubles.push(format!("no journal any more: {}", chain(&error)));
+        let appended = self.journal.as_mut().map(|journal| journal.append(record));
+        if let Some(Err(error)) = appended {
+            self.lose(&error);
+        }
+    }
+
+    /// Goes on without a journal.
+    fn lose(&mut self, error: &io::Error) {
+        if self.journal.is_some() {
+            self.troubles.push(format!("no journal any more: {}", chain(error)));
             self.writing.with(|_, writing| writing.be_resumable(false));
             // A journal that does not say all would be taken for one that does.
             if let Some(Err(error)) = self.journal.take().map(Journal::remove) {

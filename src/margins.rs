@@ -3,13 +3,12 @@
 use tanner_kernels::BlockSet;
 
 use crate::fetch::Found;
-use crate::places::Places;
 use crate::scheduler::{Labels, Margin, Spread};
 
 /// What may be lost of a backup, by label.
 #[derive(Clone, Debug)]
 pub struct Margins {
-    /// As it was placed, by its manifest alone; none if that does not say.
+    /// As it was placed, by its manifest alone; none if that does not say, or not to whoever has no key.
     pub placed: Option<PlacedMargins>,
     /// As it lies in the stores named now, of each label.
     pub now: Vec<Margin>,
@@ -28,36 +27,46 @@ pub struct PlacedMargins {
 
 impl Margins {
     /// The margins of a backup by what its stores list.
-    ///
-    /// A store's labels are those that its blocks were placed under, and what its facts say besides; of a backup whose
-    /// manifest says nothing, all that is known of the store now.
     #[must_use]
     pub fn of(found: &Found) -> Self {
-        let places = found.manifest.places.as_ref();
-        let labels = found.stores.iter().zip(&found.listed).map(|(store, listed)| {
-            let Some(places) = places else { return store.facts.all_labels() };
-            let mut labels = places.labels_of(listed.iter()).cloned().unwrap_or_default();
-            labels.extend(store.facts.labels.clone());
-            labels
-        });
-        let labels: Vec<Labels> = labels.collect();
-        let (codec, empty) = (&found.codec, found.manifest.geometry.empty_blocks());
-        let spread = Spread {
-            codec,
-            always: &empty,
-            held: &found.listed,
-            has_manifest: &found.has_manifest,
-            labels: &labels,
-        };
-        Self { placed: places.map(|places| placed(found, &empty, places)), now: spread.margins() }
+        let now = margins_of(found, &found.listed, &found.has_manifest, &labels_of(found));
+        Self { placed: placed(found), now }
     }
 }
 
-fn placed(found: &Found, empty: &BlockSet, places: &Places) -> PlacedMargins {
-    let of = places.of.iter().copied().map(usize::from);
-    Spread::of_places(&found.codec, empty, of, &places.labels, |spread| PlacedMargins {
+/// The labels of the stores of a backup: those that their blocks were placed under, and what their facts say besides. Of a
+/// store without blocks, and of a backup whose manifest says nothing, all that is known now.
+pub(crate) fn labels_of(found: &Found) -> Vec<Labels> {
+    let places = found.opened().and_then(|manifest| manifest.places.as_ref());
+    let labels = found.stores.iter().zip(&found.listed).map(|(store, listed)| {
+        let Some(placed) = places.and_then(|places| places.labels_of(listed.iter())) else {
+            return store.facts.all_labels();
+        };
+        let mut labels = placed.clone();
+        labels.extend(store.facts.labels.clone());
+        labels
+    });
+    labels.collect()
+}
+
+/// What may be lost of blocks that lie so, by label.
+pub(crate) fn margins_of(
+    found: &Found,
+    held: &[BlockSet],
+    has_manifest: &[bool],
+    labels: &[Labels],
+) -> Vec<Margin> {
+    let (codec, always) = (&found.codec, &found.manifest.geometry.empty_blocks());
+    Spread { codec, always, held, has_manifest, labels }.margins()
+}
+
+/// What might have been lost when nothing was; none if the manifest does not say.
+pub(crate) fn placed(found: &Found) -> Option<PlacedMargins> {
+    let places = found.opened()?.places.as_ref()?;
+    let (of, empty) = (places.of.iter().copied().map(usize::from), found.manifest.geometry.empty_blocks());
+    Some(Spread::of_places(&found.codec, &empty, of, &places.labels, |spread| PlacedMargins {
         stores: places.labels.len(),
         stores_survivable: spread.stores_survivable(),
         margins: spread.margins(),
-    })
+    }))
 }

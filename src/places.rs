@@ -48,14 +48,20 @@ impl Places {
         (stores.len() > 1).then_some(Self { of, labels: kept })
     }
 
-    /// The labels of the store that most of these blocks were put to: whoever has them is that store, as far as one can
-    /// tell. None if no block was put anywhere.
+    /// The store that most of these blocks were put to: whoever has them is that store, as far as one can tell. None if no
+    /// block was put anywhere.
     #[must_use]
-    pub fn labels_of(&self, blocks: impl Iterator<Item = usize>) -> Option<&Labels> {
+    pub fn store_of(&self, blocks: impl Iterator<Item = usize>) -> Option<usize> {
         let mut counts = vec![0_usize; self.labels.len()];
         blocks.for_each(|block| counts[usize::from(self.of[block])] += 1);
         let most = counts.iter().copied().max().filter(|&most| most > 0)?;
-        counts.iter().position(|&count| count == most).map(|store| &self.labels[store])
+        counts.iter().position(|&count| count == most)
+    }
+
+    /// Its labels.
+    #[must_use]
+    pub fn labels_of(&self, blocks: impl Iterator<Item = usize>) -> Option<&Labels> {
+        self.store_of(blocks).map(|store| &self.labels[store])
     }
 
     pub(crate) fn to_bytes(&self) -> ByteVec {

@@ -1,9 +1,7 @@
 //! Reading a frame of a block, front to back: as a stream, or only those of its symbols that a repair needs.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,29 +10,30 @@ use futures_util::TryStreamExt;
 use tanner_kernels::Reads;
 use tanner_transports::{ByteStream, ObjectName, PIECE_BYTES_MAX, Transport, TransportError};
 
+use crate::assembly::Home;
 use crate::decode::Failure;
 use crate::error::Error;
 use crate::id::BackupId;
 
 /// Where the symbols of one block of one frame come from.
-pub(crate) enum Input<'a> {
+pub(crate) enum Input {
     /// From nowhere: they are zeros.
     Nothing,
-    /// From the file that a restore stages, where the frame begins at this offset.
-    Staged(&'a File, u64, BackupId),
+    /// From a file of a restore, where the frame begins at this offset of the block.
+    Staged(Home, u64, BackupId),
     /// From a store, all of them.
     Whole(RangeReader),
     /// From a store, only some of them.
     Symbols(SymbolReader),
 }
 
-impl Input<'_> {
+impl Input {
     /// Fills `into` with what follows byte `from` of the frame. What is not there or not needed stays as it is.
     pub(crate) async fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), Failure> {
         match self {
             Self::Nothing => Ok(()),
-            Self::Staged(file, start, id) => file
-                .read_exact_at(into, *start + from)
+            Self::Staged(home, start, id) => home
+                .read_stored(*start + from, into)
                 .map_err(|source| Failure::Fatal(Error::Staged { id: *id, source })),
             Self::Whole(reader) => reader.read(into).await.map_err(Failure::Store),
             Self::Symbols(reader) => reader.read(from, into).await.map_err(Failure::Store),

@@ -36,8 +36,7 @@ impl Sources {
     /// The cheaper of two ways to rebuild the `wanted` blocks from those that stores hold: few symbols of many blocks,
     /// where a store reads ranges for less than all between them; or all of few blocks.
     pub(crate) fn choose(found: &Found, held: &[BlockSet], wanted: &BlockSet) -> Result<Self, Unrecoverable> {
-        let mut good = found.manifest.geometry.empty_blocks();
-        held.iter().for_each(|blocks| good.insert_all(blocks));
+        let good = found.live_of(held);
         let few = Self::of_few_blocks(found, held, &good, wanted)?;
         let mut many = Self::new(found, held, RepairPlan::new(found.codec.code(), &good, wanted)?);
         many.bytes_of_whole_blocks = few.bytes_of_whole_blocks;
@@ -184,7 +183,7 @@ impl Ends for Hashed<'_> {
 
     fn join((): &mut (), (): ()) {}
 
-    fn open(&self, block: usize, frame: Frame) -> Result<Input<'_>, Failure> {
+    fn open(&self, block: usize, frame: Frame) -> Result<Input, Failure> {
         let (found, io) = (&self.rebuild.found, &self.rebuild.io);
         let Some((store, spans)) = self.sources.blocks.get(&block) else { return Ok(Input::Nothing) };
         let range = found.manifest.geometry.stored_steps(block, frame, 0..u64::MAX);

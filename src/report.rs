@@ -1,12 +1,15 @@
 //! What became of a backup, in numbers and words.
 
 use std::io;
+use std::path::PathBuf;
 
+use bytes::Bytes;
 use tanner_kernels::{BlockSet, Profile};
 use tanner_transports::{Target, TransportError};
 
 use crate::backup::Backup;
 use crate::error::Error;
+use crate::input::Input;
 use crate::job::Written;
 use crate::manifest::Manifest;
 use crate::scheduler::writing::{Standing, Verdict, Writing};
@@ -17,8 +20,10 @@ use crate::timed::Behaviour;
 /// What became of a backup.
 #[derive(Debug)]
 pub struct BackupReport {
-    /// The manifest as stored.
+    /// What is recorded of it.
     pub manifest: Manifest,
+    /// The manifest as stored.
+    pub manifest_bytes: Bytes,
     /// Blocks that are durable.
     pub live: BlockSet,
     is_complete: bool,
@@ -48,8 +53,12 @@ pub struct BackupReport {
     pub behaviour: Vec<Behaviour>,
     /// Stores that failed, with the first error of each.
     pub failed: Vec<(String, TransportError)>,
+    /// Whether the source could be read but once.
+    pub is_stream: bool,
     /// Which reader was used for the source.
     pub reader: &'static str,
+    /// What was to be backed up with the rest and could not be: what is neither file nor directory nor link.
+    pub left_out: Vec<PathBuf>,
     /// Why it is not the one that was asked for, if so.
     pub reader_refusal: Option<String>,
 }
@@ -72,7 +81,7 @@ impl Backup<'_> {
     pub(crate) fn report(
         &self,
         standing: Standing,
-        source: &Source,
+        source: &Input,
         writing: &Writing,
         written: Written,
         placed: Placed,
@@ -80,6 +89,8 @@ impl Backup<'_> {
         let url = |store: usize| self.stores[store].url().to_owned();
         let Standing { is_complete, stores_survivable, blocks_survivable, margins, broken } = standing;
         let slow = writing.stores().iter().enumerate().filter(|(_, store)| store.is_slow);
+        let behaviour = (0..self.stores.len()).map(|store| written.behaviour(store)).collect();
+        let published = written.manifest.expect("who keeps a backup put its manifest");
         BackupReport {
             live: writing.live().clone(),
             is_complete,
@@ -94,11 +105,14 @@ impl Backup<'_> {
             margins,
             broken,
             placed,
-            behaviour: (0..self.stores.len()).map(|store| written.behaviour(store)).collect(),
-            manifest: written.manifest.expect("who keeps a backup put its manifest"),
+            behaviour,
+            manifest: published.manifest,
+            manifest_bytes: published.bytes,
             failed: written.failed.into_iter().map(|(store, error)| (url(store), error)).collect(),
-            reader: source.reader(),
-            reader_refusal: source.refusal().map(str::to_owned),
+            is_stream: source.file().is_none(),
+            reader: source.file().map_or("stream", Source::reader),
+            left_out: source.left_out(),
+            reader_refusal: source.file().and_then(Source::refusal).map(str::to_owned),
         }
     }
 

@@ -7,9 +7,11 @@
 //! with it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use blake3::Hash;
 use tanner_kernels::DecodePlan;
 use tokio::runtime::Handle;
 
@@ -23,6 +25,7 @@ use crate::into_staged::{IntoStaged, Restored};
 use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
+use crate::scratch::Scratch;
 use crate::staged::Staged;
 use crate::timed::Behaviour;
 
@@ -75,9 +78,9 @@ pub struct RestoreTo {
 /// Restores a backup to a file.
 ///
 /// # Errors
-/// If there are too few good blocks, the file exists and may not be replaced, another process is restoring to it, or it
-/// cannot be written. In all of these nothing is left under the file's name, and what was there before stays. If it was
-/// told to stop, what it read is left to be resumed.
+/// If it is encrypted and was not [unlocked](Found::unlock), there are too few good blocks, the file exists and may not be
+/// replaced, another process is restoring to it, or it cannot be written. In all of these nothing is left under the file's
+/// name, and what was there before stays. If it was told to stop, what it read is left to be resumed.
 pub async fn restore(
     found: Found,
     to: RestoreTo,
@@ -85,6 +88,7 @@ pub async fn restore(
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<RestoreReport, Error> {
+    let source_hash = found.check_opened()?.source_hash;
     let (id, bytes) = (found.manifest.id, found.manifest.geometry.source_bytes());
     progress.start(bytes);
     let (resources, stop, progress) = (Arc::clone(resources), stop.clone(), Arc::clone(progress));
@@ -93,7 +97,8 @@ pub async fn restore(
         let staged = Staged::for_restore(to.path, to.replace, id, bytes, to.resume)?;
         let restore = Restore {
             found: &found,
-            staged: &staged,
+            source_hash,
+            staged: &staged.scratch,
             resources: &resources,
             stop: &stop,
             io: &io,
@@ -111,9 +116,46 @@ pub async fn restore(
     parallel::blocking(run).await
 }
 
+/// Restores a backup to a file without a name in `directory`, which is gone when it is closed: for whoever passes its
+/// bytes on. They are all right when this returns, and are read from the begin.
+///
+/// # Errors
+/// As [`restore`]; nothing is left to be resumed.
+pub async fn restore_spooled(
+    found: Found,
+    directory: PathBuf,
+    resources: &Arc<Resources>,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<(File, RestoreReport), Error> {
+    let source_hash = found.check_opened()?.source_hash;
+    let bytes = found.manifest.geometry.source_bytes();
+    progress.start(bytes);
+    let (resources, stop, progress) = (Arc::clone(resources), stop.clone(), Arc::clone(progress));
+    let io = Handle::current();
+    let run = move || {
+        let failed = |source| Error::Output { path: directory.clone(), source };
+        let staged = Scratch::nameless(&directory).map_err(failed)?;
+        staged.reserve(bytes).map_err(failed)?;
+        let restore = Restore {
+            found: &found,
+            source_hash,
+            staged: &staged,
+            resources: &resources,
+            stop: &stop,
+            io: &io,
+            progress: &progress,
+        };
+        let report = restore.run()?;
+        Ok((staged.file.try_clone().map_err(failed)?, report))
+    };
+    parallel::blocking(run).await
+}
+
 struct Restore<'a> {
     found: &'a Found,
-    staged: &'a Staged,
+    source_hash: Hash,
+    staged: &'a Scratch,
     resources: &'a Resources,
     stop: &'a Stop,
     io: &'a Handle,
@@ -142,16 +184,16 @@ impl Restore<'_> {
         damages.extend(missing(self.found).into_iter().filter(wanted));
         damages.sort_by_key(|damage| damage.block);
         if !is_enough {
-            return Err(self.not_recoverable(possible, damages));
+            return Err(self.found.not_recoverable(possible, damages));
         }
         branches.into_iter().for_each(|branch| source.join(branch));
         let decoded: Vec<usize> = (0..data).filter(|&block| !verified.contains(block)).collect();
         if !decoded.is_empty() {
             let plan = self.found.codec.decoder(&verified);
-            let plan = plan.map_err(|_| self.not_recoverable(verified.len(), damages.clone()))?;
+            let plan = plan.map_err(|_| self.found.not_recoverable(verified.len(), damages.clone()))?;
             self.decode(&plan, &parity, &source)?.into_iter().for_each(|branch| source.join(branch));
         }
-        if source.finish() != Some(self.found.manifest.source_hash) {
+        if source.finish() != Some(self.source_hash) {
             return Err(Error::WrongHash { what: format!("backup {}", self.found.manifest.id) });
         }
         let silent = self.found.is_silent.iter();
@@ -184,7 +226,7 @@ impl Restore<'_> {
         let ends = IntoStaged {
             found: self.found,
             parity,
-            staged: &self.staged.file,
+            staged: self.staged,
             lost: outputs(plan).collect(),
             source,
             threads: self.resources.thread_count(),
@@ -210,12 +252,6 @@ impl Restore<'_> {
             }),
         };
         restored.into_iter().map(matched).collect()
-    }
-
-    fn not_recoverable(&self, good: usize, damages: Vec<Damage>) -> Error {
-        let threshold = self.found.manifest.geometry.profile().threshold();
-        let missing = threshold.saturating_sub(good).max(1);
-        Error::NotRecoverable { id: self.found.manifest.id, good, missing, damages }
     }
 }
 

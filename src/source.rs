@@ -44,6 +44,7 @@ pub struct Source {
     ring: Option<Mutex<Option<ReadQueue>>>,
     /// Why there is none where it was to be used.
     ring_refusal: Option<String>,
+    held_bytes: u64,
 }
 
 /// Ranges of a source, read in the order in which they were announced.
@@ -58,7 +59,7 @@ pub(crate) struct Reads<'a, R> {
 
 /// What tells a changed file from an unchanged one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Stamp {
+pub(crate) struct Stamp {
     bytes: u64,
     inode: (u64, u64),
     modified: (i64, i64),
@@ -98,7 +99,26 @@ impl Source {
             Ok(ring) => (ring.map(|ring| Mutex::new(Some(ring))), None),
             Err(error) => (None, Some(error.to_string())),
         };
-        Ok(Self { path: path.to_owned(), file, stamp, mapping, ring, ring_refusal })
+        Ok(Self { path: path.to_owned(), file, stamp, mapping, ring, ring_refusal, held_bytes: 0 })
+    }
+
+    /// What is held in memory, as a file of this name.
+    ///
+    /// # Errors
+    /// If the system has no memory for it.
+    pub(crate) fn held(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+        let failed = |source: io::Error| Error::Source { path: name.into(), source };
+        let file = in_memory().map_err(failed)?;
+        file.write_all_at(bytes, 0).map_err(failed)?;
+        let stamp = Stamp::new(&file.metadata().map_err(failed)?);
+        let (path, file) = (name.into(), Arc::new(file));
+        let held_bytes = stamp.bytes;
+        Ok(Self { path, file, stamp, mapping: None, ring: None, ring_refusal: None, held_bytes })
+    }
+
+    /// Bytes of memory that it takes.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held_bytes
     }
 
     /// Bytes in the file when it was opened.
@@ -184,18 +204,13 @@ impl Source {
     pub fn check_unchanged(&self) -> Result<(), Error> {
         let failed = |source: io::Error| Error::Source { path: self.path.clone(), source };
         let now = Stamp::new(&self.file.metadata().map_err(failed)?);
-        match (now, self.stamp) {
-            (now, then) if now == then => {
-                // Files of the kernel's own say that they are empty and are not.
-                match self.file.read_at(&mut [0], then.bytes).map_err(failed)? {
-                    0 => Ok(()),
-                    _ => Err(self.changed("it has more bytes than its size says")),
-                }
-            }
-            (now, then) if now.bytes < then.bytes => Err(self.changed(SHORTER)),
-            (now, then) if now.bytes > then.bytes => Err(self.changed("it became longer")),
-            (now, then) if now.modified != then.modified => Err(self.changed("it was written to")),
-            _ => Err(self.changed("its name, links or permissions were changed")),
+        if let Some(how) = self.stamp.change_to(&now) {
+            return Err(self.changed(how));
+        }
+        // Files of the kernel's own say that they are empty and are not.
+        match self.file.read_at(&mut [0], now.bytes).map_err(failed)? {
+            0 => Ok(()),
+            _ => Err(self.changed("it has more bytes than its size says")),
         }
     }
 
@@ -256,12 +271,23 @@ impl<R: Iterator<Item = Range<u64>>> Reads<'_, R> {
 }
 
 impl Stamp {
-    fn new(metadata: &std::fs::Metadata) -> Self {
+    pub(crate) fn new(metadata: &std::fs::Metadata) -> Self {
         Self {
             bytes: metadata.len(),
             inode: (metadata.dev(), metadata.ino()),
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// What was changed since, if anything was.
+    pub(crate) fn change_to(&self, now: &Self) -> Option<&'static str> {
+        match () {
+            () if now == self => None,
+            () if now.bytes < self.bytes => Some(SHORTER),
+            () if now.bytes > self.bytes => Some("it became longer"),
+            () if now.modified != self.modified => Some("it was written to"),
+            () => Some("its name, links or permissions were changed"),
         }
     }
 }
@@ -287,6 +313,19 @@ fn copy_out(mapping: &memmap2::Mmap, offset: u64, into: &mut [u8]) -> nix::Resul
     let _ =
         unsafe { mapping.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, first, last - first) };
     copied
+}
+
+/// A file that is nowhere but in memory.
+#[cfg(target_os = "linux")]
+fn in_memory() -> io::Result<File> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    Ok(memfd_create("tanner", MemfdFlags::CLOEXEC)?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn in_memory() -> io::Result<File> {
+    tempfile::tempfile()
 }
 
 const SHORTER: &str = "it became shorter";

@@ -4,29 +4,21 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
 use tempfile::{NamedTempFile, TempPath};
 
 use crate::error::Error;
 use crate::id::BackupId;
-use crate::relics::{Claim, Spool};
+use crate::relics::Claim;
+use crate::scratch::Scratch;
 
 /// The output before it has its name. Dropping it removes it.
 pub(crate) struct Staged {
-    pub(crate) file: Arc<File>,
+    pub(crate) scratch: Scratch,
     path: TempPath,
     output: PathBuf,
     directory: PathBuf,
     replace: bool,
-    /// For a restore: blocks that are no part of the output.
-    spool: Option<Spool>,
-    /// Whether an earlier restore left something to go on with.
-    pub(crate) is_resumed: bool,
-    /// Whether what an earlier restore left was removed.
-    pub(crate) has_swept: bool,
 }
 
 impl Staged {
@@ -36,8 +28,7 @@ impl Staged {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".tanner-").permissions(std::fs::Permissions::from_mode(0o666));
         let (file, path) = builder.tempfile_in(&directory).map_err(failed)?.into_parts();
-        let (spool, is_resumed, has_swept) = (None, false, false);
-        Ok(Self { file: Arc::new(file), path, output, directory, replace, spool, is_resumed, has_swept })
+        Ok(Self { scratch: Scratch::of_file(file), path, output, directory, replace })
     }
 
     /// The same for a restore of so many bytes, by a name by which the next restore of this backup to this output finds
@@ -52,50 +43,42 @@ impl Staged {
         let directory = check(&output, replace)?;
         let Claim { file, path, spool, is_resumed, has_swept } = Claim::new(&directory, &output, id, resume)?;
         let path = TempPath::try_from_path(path).map_err(failed(&output))?;
-        let file = Arc::new(file);
-        let spool = Some(spool);
-        let staged = Self { file, path, output, directory, replace, spool, is_resumed, has_swept };
-        staged.reserve(bytes).map_err(failed(&staged.output))?;
+        let scratch = Scratch::named(file, spool, is_resumed, has_swept);
+        let staged = Self { scratch, path, output, directory, replace };
+        staged.scratch.reserve(bytes).map_err(failed(&staged.output))?;
         Ok(staged)
-    }
-
-    /// No room is better known now than after hours. Some file systems cannot tell.
-    fn reserve(&self, bytes: u64) -> io::Result<()> {
-        self.file.set_len(bytes)?;
-        match fallocate(&self.file, FallocateFlags::empty(), 0, bytes.max(1)) {
-            Err(error @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG)) => Err(error.into()),
-            _ => self.file.set_len(bytes),
-        }
-    }
-
-    /// The file for a block that is no part of the output.
-    pub(crate) fn spooled(&self, block: usize) -> io::Result<File> {
-        self.spool.as_ref().expect("a restore has one").file(block)
-    }
-
-    /// The blocks that have one.
-    pub(crate) fn spooled_blocks(&self) -> Vec<usize> {
-        self.spool.as_ref().map(Spool::blocks).unwrap_or_default()
     }
 
     /// Writes all of the file.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<(), Error> {
-        self.file.write_all_at(bytes, 0).map_err(failed(&self.output))
+        self.scratch.file.write_all_at(bytes, 0).map_err(failed(&self.output))
     }
 
     /// Leaves it all to a restore that goes on with it, and says where.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.path.disable_cleanup(true);
-        self.spool.iter_mut().for_each(Spool::keep);
+        self.scratch.keep();
         self.path.to_path_buf()
     }
 
+    /// Whether a file of this name may be written.
+    pub(crate) fn check(output: &Path, replace: bool) -> Result<(), Error> {
+        check(output, replace).map(drop)
+    }
+
+    /// Gives it another name than it was to have, in the same directory.
+    pub(crate) fn rename(&mut self, output: PathBuf) -> Result<(), Error> {
+        check(&output, self.replace)?;
+        self.output = output;
+        Ok(())
+    }
+
     /// Makes the file durable, then visible, then its name durable.
-    pub(crate) fn publish(self) -> Result<(), Error> {
+    pub(crate) fn publish(mut self) -> Result<(), Error> {
         let failed = failed(&self.output);
-        self.file.sync_all().map_err(&failed)?;
+        self.scratch.file.sync_all().map_err(&failed)?;
         // Before the file, by which they would be found.
-        drop(self.spool);
+        self.scratch.remove_blocks();
         let exists = |error: &io::Error| error.kind() == io::ErrorKind::AlreadyExists;
         let file = NamedTempFile::from_parts((), self.path);
         let named = match self.replace {

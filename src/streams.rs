@@ -9,7 +9,7 @@ use tanner_transports::{Put, TransportError};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 
 use crate::checkpoint::{Checkpoint, Marker};
 use crate::error::Error;
@@ -188,17 +188,19 @@ pub(crate) async fn write(
     mut items: mpsc::Receiver<Item>,
     meter: Arc<Meter>,
 ) -> Result<Box<dyn Put>, TransportError> {
-    while let Some(item) = items.recv().await {
-        let done = match item {
-            Item::Bytes(chunk) => meter.time(chunk.len(), put.write(chunk)).await,
-            Item::Keep(marker) => meter.time(0, put.keep()).await.map(|kept| marker.answer(kept)),
+    loop {
+        let done = match timeout(SILENCE_MAX, items.recv()).await {
+            Ok(None) => return Ok(put),
+            // Whatever the pass waits for, the store does not give up the block.
+            Err(_) => meter.time(0, put.write(Bytes::new())).await,
+            Ok(Some(Item::Bytes(chunk))) => meter.time(chunk.len(), put.write(chunk)).await,
+            Ok(Some(Item::Keep(marker))) => meter.time(0, put.keep()).await.map(|kept| marker.answer(kept)),
         };
         if let Err(error) = done {
             items.close();
             return Err(error);
         }
     }
-    Ok(put)
 }
 
 /// Waits until a store takes the bytes. One that failed closed its sink: its block is lost, the others go on.
@@ -226,6 +228,8 @@ pub(crate) async fn abandon(writers: Vec<(usize, Writer)>) {
     }
 }
 
+/// How long a store may hear nothing of a block that is being written. Servers give up who is silent for two minutes.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Chunks that wait for a store; the pool bounds them all together.
 const CHUNKS_QUEUED: usize = 2;
 /// How long to wait before a store that was full is asked again.

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::fetch::chain;
+use crate::forget;
 use crate::id::BackupId;
 use crate::journal::{Contents, End, Journal, Journals, Record};
 use crate::store::{Store, block_name, manifest_name};
@@ -98,6 +99,9 @@ impl SweepPlan<'_> {
             let opened = self.registry.open(url).map(Store::new);
             stores.push(opened.map_err(|error| troubles.push(chain(&error))).ok());
         }
+        if journal.contents.end == Some(End::Forgetting) {
+            return self.go_on_forgetting(journal, stores, troubles).await;
+        }
         let finished = self.is_finished(&journal, &stores, &mut troubles).await;
         if self.dry_run {
             return match finished {
@@ -131,6 +135,27 @@ impl SweepPlan<'_> {
         }
     }
 
+    /// Ends what `tanner forget` began.
+    async fn go_on_forgetting(
+        &self,
+        journal: Journal,
+        stores: Vec<Option<Store>>,
+        mut troubles: Vec<String>,
+    ) -> Swept {
+        let stores: Vec<Store> = stores.into_iter().flatten().collect();
+        // Where a manifest may be left no block is touched.
+        if troubles.is_empty() && !self.dry_run {
+            troubles =
+                forget::delete(journal.id, &stores).await.into_iter().map(|trouble| trouble.what).collect();
+            if troubles.is_empty()
+                && let Err(error) = journal.remove()
+            {
+                troubles.push(format!("its journal cannot be removed: {error}"));
+            }
+        }
+        if troubles.is_empty() { Swept::TakenBack } else { Swept::Left(troubles) }
+    }
+
     /// Whether somebody may rely on it: it has a manifest somewhere.
     async fn is_finished(
         &self,
@@ -139,7 +164,7 @@ impl SweepPlan<'_> {
         troubles: &mut Vec<String>,
     ) -> bool {
         match journal.contents.end {
-            Some(End::Removing) => return false,
+            Some(End::Removing | End::Forgetting) => return false,
             Some(End::Published) => return true,
             Some(End::Publishing) | None => {}
         }
@@ -148,7 +173,7 @@ impl SweepPlan<'_> {
             match in_time(store.transport.stat(&manifest_name(journal.id))).await {
                 Ok(_) => has_manifest = true,
                 Err(error) if is_gone(&error, &journal.contents) => {}
-                Err(error) => troubles.push(words(store, &error)),
+                Err(error) => troubles.push(unanswered(store, &error)),
             }
         }
         has_manifest
@@ -166,7 +191,7 @@ async fn delete(id: BackupId, contents: &Contents, stores: &[Option<Store>]) -> 
             let store = stores[at].as_ref()?;
             let deleted = in_time(store.transport.delete(&name)).await;
             let error = deleted.err().filter(|error| !is_gone(error, contents))?;
-            Some((at, words(store, &error)))
+            Some((at, unanswered(store, &error)))
         };
         let failed: Vec<_> = stream::iter(names).map(delete).buffer_unordered(AT_ONCE).collect().await;
         failed.into_iter().flatten().for_each(|(at, what)| _ = troubles.entry(at).or_insert(what));
@@ -200,7 +225,7 @@ pub(crate) async fn take_back_kept(
         if let Err(error) = taken.await
             && !is_gone(&error, contents)
         {
-            troubles.insert(at, words(store, &error));
+            troubles.insert(at, unanswered(store, &error));
         }
     }
     troubles.into_values().collect()
@@ -219,7 +244,7 @@ pub(crate) async fn take_back_strays(
             Ok(kept) => kept,
             Err(error) if is_gone(&error, contents) => continue,
             Err(error) => {
-                troubles.push(words(store, &error));
+                troubles.push(unanswered(store, &error));
                 continue;
             }
         };
@@ -232,7 +257,7 @@ pub(crate) async fn take_back_strays(
             if let Ok(put) = in_time(store.transport.resume(&name, Some(length), &kept)).await
                 && let Err(error) = in_time(put.abandon()).await
             {
-                troubles.push(words(store, &error));
+                troubles.push(unanswered(store, &error));
             }
         }
     }
@@ -246,7 +271,8 @@ pub(crate) async fn in_time<T>(
     timeout(ANSWER_WAIT, answer).await.map_err(|_| None)?.map_err(Some)
 }
 
-fn words(store: &Store, error: &Option<TransportError>) -> String {
+/// What a store said, or that it said nothing.
+pub(crate) fn unanswered(store: &Store, error: &Option<TransportError>) -> String {
     error.as_ref().map_or_else(|| format!("store {} does not answer", store.url()), chain)
 }
 

@@ -8,15 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use blake3::Hash;
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use tanner_kernels::BlockSet;
 use tanner_transports::{Kept, ObjectName, Put, TransportError};
 
 use crate::backup::Backup;
+use crate::crypto::{DeviceKey, Encryption, Recipients};
 use crate::error::Error;
 use crate::geometry::Geometry;
 use crate::id::BackupId;
-use crate::journal::{Contents, End, Header, Journal, Journals, VERSION};
+use crate::journal::{Contents, End, Header, Journal, Journals, Keys, VERSION};
 use crate::scheduler::writing::Writing;
 use crate::scheduler::{Blocks, Demand, Labels, Placed, Proof, Spread};
 use crate::source::Source;
@@ -69,6 +71,32 @@ impl Resumable {
         self.found.as_ref().map(|journal| (journal.id, journal.contents.header.created))
     }
 
+    /// What to encrypt the backup with: fresh keys, or those of the one that is gone on with.
+    ///
+    /// # Errors
+    /// If there are no recipients or too many, or those of the one that is gone on with, or the device that signs for it, are
+    /// others.
+    pub fn encryption(&self, device: DeviceKey, recipients: &Recipients) -> Result<Encryption, Error> {
+        let Some(Journal { id, contents, .. }) = &self.found else {
+            return Ok(Encryption::begin(device, recipients)?);
+        };
+        let differs = |what, before, now| Err(Error::ResumeDiffers { id: *id, what, before, now });
+        let (readers, now) = (recipients.readers(), device.device().to_string());
+        match &contents.header.keys {
+            None => differs("the readers", contents.header.readers.join(", "), readers.join(", ")),
+            Some(keys) => match keys.encryption(device, readers) {
+                encryption if encryption.id() == *id => Ok(encryption),
+                _ => differs("the device", "another".into(), now),
+            },
+        }
+    }
+
+    /// Steps in a chunk, if that is given by the tags of the one that is gone on with.
+    pub(crate) fn chunk_steps(&self) -> Option<u64> {
+        let header = &self.found.as_ref()?.contents.header;
+        header.keys.is_some().then_some(header.chunk_steps)
+    }
+
     /// Puts stores into the order in which the backup knows them, if they are the same.
     pub fn arrange(&self, stores: &mut [Store]) {
         let Some(journal) = &self.found else { return };
@@ -93,7 +121,12 @@ pub fn unfinished(journals: &Journals, source: &Path) -> Result<Vec<BackupId>, E
 }
 
 /// What a journal says first of a backup.
-pub(crate) fn header(backup: &Backup, source: &Source, geometry: &Geometry) -> Result<Header, Error> {
+pub(crate) fn header(
+    backup: &Backup,
+    source: &Source,
+    geometry: &Geometry,
+    chunk_steps: u64,
+) -> Result<Header, Error> {
     let profile = geometry.profile();
     let (data, parity, code) = (profile.data(), profile.parity(), profile.code_name());
     let (construction, frame) = (profile.construction(), profile.frame_steps());
@@ -106,6 +139,9 @@ pub(crate) fn header(backup: &Backup, source: &Source, geometry: &Geometry) -> R
         stores: backup.stores.iter().map(|store| store.url().to_owned()).collect(),
         survive: backup.survive.iter().map(Demand::to_string).collect(),
         block_bytes: (0..profile.blocks()).map(|block| geometry.block_bytes(block)).collect(),
+        readers: backup.encryption.as_ref().map_or(vec!["everybody".into()], |keys| keys.readers.clone()),
+        keys: backup.encryption.as_ref().map(Keys::of),
+        chunk_steps,
     })
 }
 
@@ -189,6 +225,9 @@ fn check(journal: &Journal, now: &Header) -> Result<(), Error> {
     let list = |list: &[String]| if list.is_empty() { "nothing".into() } else { list.join(", ") };
     let differs = |what, before, now| Err(Error::ResumeDiffers { id, what, before, now });
     match () {
+        () if before.readers != now.readers => {
+            differs("the readers", list(&before.readers), list(&now.readers))
+        }
         () if before.stores != now.stores => differs("the stores", list(&before.stores), list(&now.stores)),
         () if before.shape != now.shape => differs("the shape", before.shape.clone(), now.shape.clone()),
         () if before.survive != now.survive => {
@@ -207,13 +246,16 @@ pub(crate) struct Left {
     pub(crate) kept: BTreeMap<(usize, usize), Kept>,
     /// How many bytes of a block were made, and their hash.
     pub(crate) known: BTreeMap<usize, (u64, Hash)>,
+    /// The manifest, if stores may have it.
+    pub(crate) sealed: Option<Bytes>,
 }
 
 impl Left {
     /// What is there of what a journal says. Trusts no record: whether blocks are there is asked their stores.
     pub(crate) async fn find(journal: &Journal, stores: &[Store], homes: &[usize]) -> Self {
-        let Contents { header, marks, made, .. } = &journal.contents;
-        let mut left = Self { live: Some(BlockSet::none(homes.len())), ..Self::default() };
+        let Contents { header, marks, made, sealed, .. } = &journal.contents;
+        let sealed = sealed.as_ref().map(|bytes| Bytes::copy_from_slice(bytes));
+        let mut left = Self { live: Some(BlockSet::none(homes.len())), sealed, ..Self::default() };
         for mark in marks.values() {
             let (block, store) = (mark.block as usize, mark.store as usize);
             let known = left.known.entry(block).or_insert((mark.bytes, mark.hash()));

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use tanner_kernels::BlockSet;
 use tokio::runtime::Handle;
 
@@ -13,6 +14,7 @@ use crate::resources::Stop;
 use crate::restore::missing;
 use crate::scheduler::{DomainLosses, Placement};
 use crate::store::block_name;
+use crate::sweep::AT_ONCE;
 
 /// What the stores hold of a backup, and what that is good for.
 #[derive(Clone, Debug)]
@@ -36,8 +38,7 @@ impl Health {
     #[must_use]
     pub fn of(found: &Found, held: Vec<BlockSet>, damages: Vec<Damage>) -> Self {
         let empty = found.manifest.geometry.empty_blocks();
-        let mut good = empty.clone();
-        held.iter().for_each(|blocks| good.insert_all(blocks));
+        let good = found.live_of(&held);
         let blocks_survivable = found.codec.recoverable(&good);
         let manifests = found.has_manifest.iter().filter(|&&has| has).count();
         let placement = Placement { codec: &found.codec, always: &empty, held: &held, manifests };
@@ -54,63 +55,142 @@ impl Health {
     }
 }
 
+/// How much of what is stored is read.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Extent {
+    /// Every copy of every block.
+    Full,
+    /// This share of the copies, drawn at random, one at least; of the others what [`Quick`](Self::Quick) asks.
+    Sample(f64),
+    /// Nothing: stores are asked what they have, and how long it is. Shows what is lost or cut off, and no wrong byte.
+    Quick,
+}
+
+/// What was looked at, and what it showed.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// How the backup is.
+    pub health: Health,
+    /// Copies of blocks that there are.
+    pub copies: usize,
+    /// Copies that were read.
+    pub copies_read: usize,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+}
+
 /// Reads and checks all blocks.
 ///
 /// # Errors
 /// If it was told to stop.
 pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Result<Health, Error> {
-    let copies: Vec<(usize, usize)> = found
-        .listed
-        .iter()
-        .enumerate()
-        .flat_map(|(store, blocks)| blocks.iter().map(move |block| (block, store)))
-        .collect();
-    progress.start(copies.iter().map(|&(block, _)| found.manifest.geometry.block_bytes(block)).sum());
+    Ok(check(found, Extent::Full, stop, progress).await?.health)
+}
+
+/// Looks at all blocks, and reads and checks as many as it is told to.
+///
+/// # Errors
+/// If it was told to stop.
+pub async fn check(
+    found: Found,
+    extent: Extent,
+    stop: &Stop,
+    progress: &Arc<Progress>,
+) -> Result<Checked, Error> {
+    let (mut held, mut damages) = match extent {
+        Extent::Full => {
+            (vec![BlockSet::none(found.manifest.hashes.len()); found.stores.len()], missing(&found))
+        }
+        Extent::Sample(_) | Extent::Quick => lengths(&found).await,
+    };
+    let copies = found.listed.iter().map(BlockSet::len).sum();
+    let read = match extent {
+        Extent::Full => copies_in(&found.listed),
+        Extent::Sample(share) => drawn(copies_in(&held), share),
+        Extent::Quick => Vec::new(),
+    };
+    progress.start(read.iter().map(|&(block, _)| found.block_bytes(block)).sum());
     let (io, stop, progress) = (Handle::current(), stop.clone(), Arc::clone(progress));
     let run = move || {
-        let mut held = vec![BlockSet::none(found.manifest.hashes.len()); found.stores.len()];
-        let mut damages = missing(&found);
-        let check = |(): &mut (), (block, store)| -> Result<_, Error> {
-            let mut sink = |_, piece: &[u8]| {
-                progress.advance(piece.len() as u64);
-                stop.check()
-            };
-            Ok((block, store, found.fetch_from(block, store, &io, &mut sink)?))
+        let copies_read = read.len();
+        let take = |_: &Found, block, store: usize, damage| match damage {
+            None => held[store].insert(block),
+            Some(kind) => {
+                held[store].remove(block);
+                damages.push(found.damage(block, store, kind));
+            }
         };
-        parallel::each(
-            copies.into_iter(),
-            VERIFIERS,
-            || Ok(()),
-            check,
-            |(block, store, damage)| match damage {
-                None => held[store].insert(block),
-                Some(kind) => damages.push(found.damage(block, store, kind)),
-            },
-        )?;
+        let read = read.into_iter().map(|(block, store)| (&found, block, store));
+        read_copies(read, &io, &stop, &progress, take)?;
         damages.sort_by_key(|damage| damage.block);
-        Ok(Health::of(&found, held, damages))
+        let bytes_read = progress.get().0;
+        Ok(Checked { health: Health::of(&found, held, damages), copies, copies_read, bytes_read })
     };
     parallel::blocking(run).await
 }
 
+/// Reads copies of blocks, a few at a time, and says of each what is wrong with it.
+pub(crate) fn read_copies<'a>(
+    copies: impl Iterator<Item = (&'a Found, usize, usize)> + Send,
+    io: &Handle,
+    stop: &Stop,
+    progress: &Progress,
+    mut take: impl FnMut(&Found, usize, usize, Option<DamageKind>) + Send,
+) -> Result<(), Error> {
+    let check = |(): &mut (), (found, block, store): (&'a Found, usize, usize)| -> Result<_, Error> {
+        let mut sink = |_, piece: &[u8]| {
+            progress.advance(piece.len() as u64);
+            stop.check()
+        };
+        Ok((found, block, store, found.fetch_from(block, store, io, &mut sink)?))
+    };
+    let take = |(found, block, store, damage)| take(found, block, store, damage);
+    parallel::each(copies, VERIFIERS, || Ok(()), check, take)
+}
+
+/// All copies, by store.
+pub(crate) fn copies_in(held: &[BlockSet]) -> Vec<(usize, usize)> {
+    let of = |(store, blocks): (usize, &BlockSet)| {
+        blocks.iter().map(move |block| (block, store)).collect::<Vec<_>>()
+    };
+    held.iter().enumerate().flat_map(of).collect()
+}
+
+/// This share of some things, one at least.
+pub(crate) fn drawn<T>(things: Vec<T>, share: f64) -> Vec<T> {
+    let count = (things.len() as f64 * share).ceil() as usize;
+    let lot = || getrandom::u64().expect("the system provides random numbers");
+    let mut lots: Vec<(u64, T)> = things.into_iter().map(|thing| (lot(), thing)).collect();
+    lots.sort_by_key(|(lot, _)| *lot);
+    lots.into_iter().take(count.max(1)).map(|(_, thing)| thing).collect()
+}
+
 /// Looks at the lengths of all blocks, and reads none.
 pub(crate) async fn glance(found: &Found) -> Health {
+    let (held, damages) = lengths(found).await;
+    Health::of(found, held, damages)
+}
+
+/// The blocks that each store has in their right length, and what is wrong with the others.
+pub(crate) async fn lengths(found: &Found) -> (Vec<BlockSet>, Vec<Damage>) {
     let (mut held, mut damages) = (found.listed.clone(), missing(found));
-    for (store, held) in held.iter_mut().enumerate() {
+    let look = |(block, store): (usize, usize)| async move {
         let transport = &found.stores[store].transport;
-        for block in held.clone().iter() {
-            let wanted = found.manifest.geometry.block_bytes(block);
-            let kind = match transport.stat(&block_name(found.manifest.id, block)).await {
-                Ok(meta) if meta.length == wanted => continue,
-                Ok(meta) => DamageKind::Length { wanted, got: meta.length },
-                Err(error) => error.into(),
-            };
-            held.remove(block);
-            damages.push(found.damage(block, store, kind));
+        let wanted = found.block_bytes(block);
+        match transport.stat(&block_name(found.manifest.id, block)).await {
+            Ok(meta) if meta.length == wanted => None,
+            Ok(meta) => Some((block, store, DamageKind::Length { wanted, got: meta.length })),
+            Err(error) => Some((block, store, error.into())),
         }
+    };
+    let looked: Vec<_> =
+        stream::iter(copies_in(&found.listed)).map(look).buffer_unordered(AT_ONCE).collect().await;
+    for (block, store, kind) in looked.into_iter().flatten() {
+        held[store].remove(block);
+        damages.push(found.damage(block, store, kind));
     }
     damages.sort_by_key(|damage| damage.block);
-    Health::of(found, held, damages)
+    (held, damages)
 }
 
 /// Blocks that are read at a time.

@@ -14,12 +14,13 @@ use tokio::time::timeout;
 use crate::encode::Hashes;
 use crate::error::Error;
 use crate::id::BackupId;
-use crate::job::{Job, SharedWriting, Written};
+use crate::job::{Job, Published, SharedWriting, Written};
 use crate::journal::End;
 use crate::keeper::Keeper;
-use crate::manifest::{MANIFEST_BYTES_MAX, Manifest};
+use crate::manifest::MANIFEST_BYTES_MAX;
 use crate::parallel::blocking;
 use crate::scheduler::writing::{Action, Passed, Request, TICK, Verdict};
+use crate::source::Source;
 use crate::store::{Store, block_name, manifest_name, put_and_read_back};
 use crate::streams::{Stream, Streams, queue, write};
 use crate::timed::Meter;
@@ -32,7 +33,7 @@ pub(crate) struct Write<'a> {
     job: Arc<Job>,
     writing: SharedWriting,
     /// Makes the manifest of a backup whose blocks are durable, by their hashes and stores.
-    manifest: &'a (dyn Fn(&Hashes, &[usize]) -> Manifest + Sync),
+    publish: &'a Publish<'a>,
     tasks: JoinSet<Event>,
     /// Ends what a store is asked.
     underway: BTreeMap<Request, AbortHandle>,
@@ -54,6 +55,9 @@ enum Event {
     Passed { make: BlockSet, made: Result<Hashes, Error> },
 }
 
+/// Makes the manifest by the blocks' hashes and stores; or takes the bytes that were made of it before.
+type Publish<'a> = dyn Fn(&Hashes, &[usize], Option<Bytes>) -> Published + Sync + 'a;
+
 /// A put, and how many bytes it has already.
 type Open = (Box<dyn Put>, u64);
 
@@ -63,7 +67,7 @@ impl<'a> Write<'a> {
         stores: &'a [Store],
         job: Arc<Job>,
         writing: SharedWriting,
-        manifest: &'a (dyn Fn(&Hashes, &[usize]) -> Manifest + Sync),
+        publish: &'a Publish<'a>,
         keeper: Option<Keeper>,
     ) -> Self {
         let keeping = keeper.as_ref().and_then(Keeper::keeping);
@@ -75,7 +79,7 @@ impl<'a> Write<'a> {
             stores,
             job,
             writing,
-            manifest,
+            publish,
             tasks: JoinSet::new(),
             underway: BTreeMap::new(),
             streams,
@@ -129,6 +133,9 @@ impl<'a> Write<'a> {
 
     /// What another run has to know is written down before it is so.
     fn write_down(&mut self, action: &Action) {
+        if let Action::Begin(Request::Manifest { .. }) = action {
+            self.publish();
+        }
         let Some(keeper) = &mut self.keeper else { return };
         match action {
             Action::Begin(Request::Open { .. }) => {
@@ -178,7 +185,7 @@ impl<'a> Write<'a> {
         let (id, manifest) = (self.id, manifest_name(self.id));
         let task = match request {
             Request::Open { block, store } => {
-                let (name, length) = (block_name(id, block), self.job.geometry.block_bytes(block));
+                let (name, length) = (block_name(id, block), self.job.block_bytes(block));
                 let kept = self.keeper.as_mut().and_then(|keeper| keeper.take_kept(block, store));
                 self.tasks.spawn(async move {
                     let began = Instant::now();
@@ -195,7 +202,7 @@ impl<'a> Write<'a> {
                 self.answer(request, put.abandon())
             }
             Request::Manifest { .. } => {
-                let bytes = self.manifest_bytes();
+                let bytes = self.publish();
                 self.answer(request, async move { put_and_read_back(&*transport, &manifest, bytes).await })
             }
             Request::Remove { block, .. } => {
@@ -207,12 +214,21 @@ impl<'a> Write<'a> {
         self.underway.insert(request, task);
     }
 
-    fn manifest_bytes(&mut self) -> Bytes {
+    /// The manifest's bytes, made once. Another run puts the same, so they are written down before any store gets them.
+    fn publish(&mut self) -> Bytes {
+        if let Some(published) = &self.written.manifest {
+            return published.bytes.clone();
+        }
         let hashes = self.hashes.as_ref().expect("blocks are durable, so they were made");
         let homes = self.writing.with(|_, writing| writing.homes().of.clone());
-        let manifest = self.written.manifest.get_or_insert_with(|| (self.manifest)(hashes, &homes));
-        let bytes = Bytes::from(manifest.to_bytes());
+        let before = self.keeper.as_ref().and_then(|keeper| keeper.left.sealed.clone());
+        let published = (self.publish)(hashes, &homes, before);
+        let bytes = published.bytes.clone();
         debug_assert!(bytes.len() <= MANIFEST_BYTES_MAX);
+        if published.is_sealed {
+            self.keeper.iter_mut().for_each(|keeper| keeper.sealed(&bytes));
+        }
+        self.written.manifest = Some(published);
         bytes
     }
 
@@ -265,7 +281,7 @@ impl<'a> Write<'a> {
                 Ok(())
             }
             Some(hashes) if make.iter().any(|block| hashes.blocks[block] != made.blocks[block]) => {
-                Err(self.job.source.changed_meanwhile())
+                Err(self.job.source.changed(Source::changed_meanwhile))
             }
             Some(_) => Ok(()),
         }
@@ -344,13 +360,13 @@ impl<'a> Write<'a> {
 async fn open(
     store: &Store,
     name: &ObjectName,
-    length: u64,
+    length: Option<u64>,
     kept: Option<Kept>,
 ) -> Result<Open, TransportError> {
-    if let Some(kept) = kept
+    if let (Some(kept), Some(length)) = (kept, length)
         && let Ok(put) = resume(store, name, length, &kept).await
     {
         return Ok((put, kept.bytes));
     }
-    Ok((store.transport.put(name, Some(length)).await?, 0))
+    Ok((store.transport.put(name, length).await?, 0))
 }

@@ -11,10 +11,36 @@ use rayon::prelude::*;
 use super::memory::{self, Line};
 use super::recorder::Recorder;
 use super::report::{Kind, Subject};
-use super::{Buffer, buffer, verified};
+use super::{Buffer, buffer, check_memory, verified};
 use crate::error::Error;
 use crate::hash::PieceHasher;
-use crate::resources::Resources;
+use crate::resources::{MEMORY_BYTES_DEFAULT, Resources};
+
+/// What to measure of them alone.
+pub(crate) struct Run {
+    pub(crate) bytes: u64,
+    pub(crate) rounds: usize,
+    /// The most threads; 0 for one a core.
+    pub(crate) threads: usize,
+}
+
+impl Run {
+    /// Times all, on one thread and on the most.
+    ///
+    /// # Errors
+    /// If memory does not suffice, or a result is wrong.
+    pub(crate) fn run(&self, recorder: &mut Recorder) -> Result<(), Error> {
+        check_memory(Ceilings::memory_bytes(self.bytes))?;
+        let mut ceilings = Ceilings::new(self.bytes)?;
+        let all = Resources::new(self.threads, MEMORY_BYTES_DEFAULT)?;
+        let one = (all.thread_count() > 1).then(|| Resources::new(1, MEMORY_BYTES_DEFAULT)).transpose()?;
+        for _ in 0..self.rounds {
+            recorder.next_round();
+            one.iter().chain([&all]).try_for_each(|machine| ceilings.round(recorder, machine))?;
+        }
+        Ok(())
+    }
+}
 
 /// Two buffers, like those of the codec, and the work that is done on them.
 pub(super) struct Ceilings {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use blake3::Hash;
+use clap::ValueEnum;
 use tanner_transports::Registry;
 use tempfile::TempDir;
 
@@ -17,6 +18,7 @@ use super::recorder::Recorder;
 use super::report::{Kind, Subject};
 use super::{Blocks, fill, verified};
 use crate::backup::{Backup, Shape};
+use crate::crypto::{DeviceKey, Encryption, Identities, IdentityFile, Recipients};
 use crate::error::Error;
 use crate::fetch::Found;
 use crate::hash::PieceHasher;
@@ -35,7 +37,20 @@ pub(crate) struct Run {
     pub(crate) bytes: u64,
     pub(crate) rounds: usize,
     pub(crate) shape: Blocks,
+    pub(crate) encryption: Modes,
     pub(crate) resources: Arc<Resources>,
+}
+
+/// Which backups to measure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, ValueEnum)]
+pub(crate) enum Modes {
+    /// Plain ones.
+    #[default]
+    Off,
+    /// Encrypted and signed ones, as backups are by default.
+    On,
+    /// Both in each round, and what encryption costs.
+    Both,
 }
 
 impl Run {
@@ -60,17 +75,28 @@ impl Run {
             .collect();
         let (source, bytes, stop) = (paths.source.clone(), self.bytes, recorder.stop().clone());
         let wanted = blocking(move || make(&source, bytes, &stop)).await?;
+        let keys = Keys::new(places[0].path())?;
+        let mut modes = match self.encryption {
+            Modes::Off => vec![None],
+            Modes::On => vec![Some(&keys)],
+            Modes::Both => vec![None, Some(&keys)],
+        };
         for _ in 0..self.rounds {
             recorder.next_round();
-            self.plain(recorder, &paths, wanted).await?;
-            let stores = Store::open_all(registry, &urls, "--to")?;
-            self.real(recorder, &paths, stores, wanted).await?;
-            urls.iter().for_each(|url| _ = std::fs::remove_dir_all(url));
+            self.copies(recorder, &paths, wanted).await?;
+            for keys in &modes {
+                let stores = Store::open_all(registry, &urls, "--to")?;
+                self.real(recorder, &paths, stores, *keys, wanted).await?;
+                urls.iter().for_each(|url| _ = std::fs::remove_dir_all(url));
+            }
+            // Whoever comes second finds another machine: each is as often the first.
+            modes.reverse();
         }
         Ok(())
     }
 
-    async fn plain(&self, recorder: &mut Recorder, paths: &Paths, wanted: Hash) -> Result<(), Error> {
+    /// A plain copy and a plain hash.
+    async fn copies(&self, recorder: &mut Recorder, paths: &Paths, wanted: Hash) -> Result<(), Error> {
         let threads = self.resources.thread_count();
         let (from, to, stop) = (paths.source.clone(), paths.copy.clone(), recorder.stop().clone());
         recorder.progress().start(self.bytes);
@@ -95,8 +121,12 @@ impl Run {
         recorder: &mut Recorder,
         paths: &Paths,
         stores: Vec<Store>,
+        keys: Option<&Keys>,
         wanted: Hash,
     ) -> Result<(), Error> {
+        let how = if keys.is_some() { ENCRYPTED } else { "" };
+        let encryption = keys.map(Keys::begin).transpose()?;
+        let id = encryption.as_ref().map_or_else(BackupId::random, Encryption::id);
         let (resources, threads) = (&self.resources, self.resources.thread_count());
         let backup = Backup {
             source: &paths.source,
@@ -110,15 +140,15 @@ impl Run {
             policy: &Even,
             quorum: 1,
             survive: &[],
-            id: BackupId::random(),
+            encryption,
+            id,
             created: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
-        let id = backup.id;
         let (stop, progress) = (recorder.stop().clone(), Arc::clone(recorder.progress()));
         let began = Instant::now();
         let report = backup.run(resources, &stop, &progress).await?;
         recorder.add(
-            &subject(&format!("backup {}", self.shape), threads),
+            &subject(&format!("{how}backup {}", self.shape), threads),
             self.bytes,
             began.elapsed().as_secs_f64(),
         );
@@ -135,11 +165,15 @@ impl Run {
                 }
             }
             let began = Instant::now();
-            let found = Found::open(stores.clone(), id).await?;
+            let mut found = Found::open(stores.clone(), id).await?;
+            if let Some(keys) = keys {
+                let key = keys.identities.file_key(id, found.manifest.wrapped())?;
+                found.unlock(&key).map_err(|error| Error::Sealed { id, source: error.into() })?;
+            }
             let to = RestoreTo { path: paths.restored.clone(), replace: true, resume: false };
             restore(found, to, resources, &stop, &progress).await?;
             let shape = self.shape.to_string();
-            let name = format!("restore {}", if lost == 0 { shape } else { decode_name(&shape, lost) });
+            let name = format!("{how}restore {}", if lost == 0 { shape } else { decode_name(&shape, lost) });
             recorder.add(&subject(&name, threads), self.bytes, began.elapsed().as_secs_f64());
             let (path, bytes) = (paths.restored.clone(), self.bytes);
             let (resources, stop) = (Arc::clone(resources), stop.clone());
@@ -161,6 +195,28 @@ struct Paths {
 impl Paths {
     fn new(place: &Path) -> Self {
         Self { source: place.join("source"), copy: place.join("copy"), restored: place.join("restored") }
+    }
+}
+
+/// Whoever backs up, and reads, what is encrypted.
+struct Keys {
+    device: PathBuf,
+    recipients: Recipients,
+    identities: Identities,
+}
+
+impl Keys {
+    fn new(place: &Path) -> Result<Self, Error> {
+        let device = place.join("device.pem");
+        let key = DeviceKey::create(&device)?;
+        let identity = IdentityFile::create(&place.join("identity.txt"), key.device(), None)?;
+        let (recipients, mut identities) = (identity.recipients(), Identities::default());
+        identities.add_file(identity);
+        Ok(Self { device, recipients, identities })
+    }
+
+    fn begin(&self) -> Result<Encryption, Error> {
+        Ok(Encryption::begin(DeviceKey::load(&self.device)?, &self.recipients)?)
     }
 }
 
@@ -228,5 +284,7 @@ fn remove(path: &Path) -> Result<(), Error> {
 
 pub(super) const COPY: &str = "copy and sync";
 pub(super) const HASH: &str = "hash";
+/// Before the name of a job that encrypts.
+pub(super) const ENCRYPTED: &str = "encrypted ";
 const STORES: usize = 3;
 const PIECE_BYTES: usize = 1 << 20;

@@ -25,14 +25,15 @@ use std::fmt;
 use std::str::FromStr;
 
 use buffer::Buffer;
+pub(crate) use ceilings::Run as Ceilings;
 pub(crate) use codec::Run as Codec;
 pub(crate) use disk::Run as Disk;
-pub(crate) use e2e::Run as EndToEnd;
+pub(crate) use e2e::{Modes as EncryptionModes, Run as EndToEnd};
 pub use machine::Machine;
 pub(crate) use net::Run as Net;
 pub(crate) use recorder::Recorder;
 pub use report::{DirectoryFacts, Kind, Measurement, ProfileFacts, Report, SCHEMA, Subject};
-pub use roofline::Roof;
+pub use roofline::{Paired, Roof};
 
 use crate::error::Error;
 

@@ -81,7 +81,7 @@ fn measurements(report: &Report) -> String {
 }
 
 /// A table that scrolls by itself where the screen is narrow. The first `words` columns are no numbers.
-fn table(title: &str, heads: &[&str], words: usize, rows: Vec<Vec<String>>) -> String {
+pub(crate) fn table(title: &str, heads: &[&str], words: usize, rows: Vec<Vec<String>>) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -131,7 +131,7 @@ pub(super) fn gb(rate: f64) -> String {
     if rate < 9.995 { format!("{rate:.2}") } else { format!("{rate:.1}") }
 }
 
-pub(super) fn counted(number: usize, noun: &str) -> String {
+pub(crate) fn counted(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
@@ -140,7 +140,7 @@ fn put(html: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Names come from directories and processors: none of it is markup.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -155,4 +155,4 @@ pub(super) fn escaped(text: &str) -> String {
     safe
 }
 
-const STYLE: &str = include_str!("page.css");
+pub(crate) const STYLE: &str = include_str!("page.css");

@@ -198,7 +198,7 @@ impl Box {
     }
 }
 
-/// Writes a label at the first place that is free; the last one if none is.
+/// Writes a label at the first of these places that is free, or else at the nearest one that is.
 fn place(
     area: &Area<'_>,
     taken: &mut Vec<Box>,
@@ -217,11 +217,16 @@ fn place(
     let inside = |b: &Box| {
         b.left >= LEFT && b.right <= WIDTH as i32 && b.top >= 0 && b.bottom <= HEIGHT as i32 - BOTTOM
     };
-    let free = places.iter().find(|&&by| {
+    let is_free = |&by: &(i32, i32)| {
         let wanted = boxed(by);
         inside(&wanted) && !taken.iter().any(|other| other.meets(&wanted))
-    });
-    let Some(&by) = free.or(places.last()) else { return };
+    };
+    let all = || {
+        let columns = (0..WIDTH as i32).step_by(TEXT as usize);
+        columns.flat_map(|x| (0..HEIGHT as i32).step_by(TEXT as usize).map(move |y| (x - at.0, y - at.1)))
+    };
+    let nearest = || all().filter(is_free).min_by_key(|(dx, dy)| dx * dx + dy * dy);
+    let Some(by) = places.iter().copied().find(is_free).or_else(nearest) else { return };
     taken.push(boxed(by));
     write(area, label, (at.0 + by.0, at.1 + by.1), anchor, colour);
 }

@@ -119,14 +119,18 @@ impl Measurement {
     /// How many times as long as `other` this took: the median over the rounds that both have.
     #[must_use]
     pub fn times_as_long_as(&self, other: &Self) -> Option<f64> {
-        let own = self.rounds.iter().zip(&self.seconds);
-        let ratios: Vec<f64> = own
-            .filter_map(|(round, seconds)| {
-                let paired = other.rounds.iter().position(|paired| paired == round)?;
-                Some(seconds / other.seconds.get(paired)?)
-            })
-            .collect();
+        let ratios = self.ratios_to(other);
         (!ratios.is_empty()).then(|| median(ratios))
+    }
+
+    /// How many times as long as `other` this took in each round that both have.
+    pub(super) fn ratios_to(&self, other: &Self) -> Vec<f64> {
+        let own = self.rounds.iter().zip(&self.seconds);
+        let ratio = |(round, seconds): (&u64, &f64)| {
+            let paired = other.rounds.iter().position(|paired| paired == round)?;
+            Some(seconds / other.seconds.get(paired)?)
+        };
+        own.filter_map(ratio).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 use super::ceilings::{CIPHER, COPY, COPY_STREAMING, HASH, READ};
 use super::codec::decode_name;
 use super::e2e;
-use super::report::{Kind, Measurement, ProfileFacts, Report};
+use super::report::{Kind, Measurement, ProfileFacts, Report, median};
 
 /// One kind of work under its ceilings, all in source bytes a second.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,7 +36,35 @@ impl Roof {
     }
 }
 
+/// One job without encryption and with it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Paired {
+    /// The job, as in `backup 10+5`.
+    pub what: String,
+    /// Source bytes a second without.
+    pub plain: f64,
+    /// Source bytes a second with it.
+    pub encrypted: f64,
+    /// The speed with it, of that without: the median of all rounds, the least and the most.
+    pub ratio: [f64; 3],
+}
+
 impl Report {
+    /// The jobs that were done both ways in the same rounds.
+    #[must_use]
+    pub fn encryption_costs(&self) -> Vec<Paired> {
+        let paired = |encrypted: &Measurement| {
+            let what = encrypted.subject.name.strip_prefix(e2e::ENCRYPTED)?;
+            let plain = self.find(Kind::E2e, what, encrypted.subject.threads)?;
+            let ratios = plain.ratios_to(encrypted);
+            let least = ratios.iter().copied().reduce(f64::min)?;
+            let most = ratios.iter().copied().reduce(f64::max)?;
+            let ratio = [median(ratios), least, most];
+            Some(Paired { what: what.into(), plain: plain.rate(), encrypted: encrypted.rate(), ratio })
+        };
+        self.of(Kind::E2e).filter_map(paired).collect()
+    }
+
     /// What was measured under its ceilings, as far as this run knows both.
     #[must_use]
     pub fn roofs(&self) -> Vec<Roof> {
@@ -131,12 +159,14 @@ impl Report {
             job(format!("backup {}", profile.shape), 1.0 + blocks, blocks, blocks, Some(("encode", encode)));
         let restore = job(format!("restore {}", profile.shape), 2.0, 1.0, 1.0, None);
         let encrypted = rate(Kind::Ceiling, CIPHER).zip(backup.as_ref()).map(|(cipher, plain)| {
+            let what = format!("{}{}", e2e::ENCRYPTED, plain.what);
+            let reached = self.of(Kind::E2e).find(|m| m.subject.name == what).map(Measurement::rate);
             let mut ceilings = plain.ceilings.clone();
             ceilings.push(("cipher", cipher));
-            Roof { what: format!("encrypted {}", plain.what), reached: None, ceilings, ..*plain }
+            Roof { what, reached, ceilings, ..*plain }
         });
-        // Encryption is worth a word only where it would bind.
-        let encrypted = encrypted.filter(|roof| roof.binding().0 == "cipher");
+        // Encryption that was not measured is worth a word only where it would bind.
+        let encrypted = encrypted.filter(|roof| roof.reached.is_some() || roof.binding().0 == "cipher");
         backup.into_iter().chain(encrypted).chain(restore.filter(|roof| roof.reached.is_some())).collect()
     }
 }

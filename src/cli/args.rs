@@ -1,22 +1,33 @@
 //! The command line, as typed.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use tanner_kernels::CodeChoice;
 use tanner_transports::DiskIo;
 
 use super::bench_args::BenchArgs;
 use super::certify::CertifyArgs;
+use super::completions::{CompletionsArgs, ManArgs};
+use super::config::{ConfigArgs, LayerArgs};
+use super::encryption::{EncryptArgs, IdentityArgs};
+use super::evacuate::EvacuateArgs;
 use super::facts::{FactArgs, LimitArgs};
+use super::forget::ForgetArgs;
 use super::key::KeyArgs;
+use super::monitor::MonitorArgs;
 use super::plan::PlanArgs;
+use super::protect::ProtectArgs;
+use super::run::RunArgs;
+use super::salvage::SalvageArgs;
+use super::scrub::ScrubArgs;
 use super::serve::ServeArgs;
+use super::sources::SourceArgs;
 use super::state::state_directory;
 use super::store_cmd::StoreArgs;
 use super::sweep::SweepArgs;
+use super::target::TargetArgs;
 use super::undelete::UndeleteArgs;
 use crate::journal::Journals;
 use crate::resources::MEMORY_BYTES_DEFAULT;
@@ -49,15 +60,29 @@ pub(super) struct Cli {
     /// How to read and write stores in directories: auto is the ring, io_uring, wherever it can be had
     #[arg(long, global = true, value_enum, default_value_t, env = "TANNER_DISK_IO", value_name = "HOW")]
     pub(super) disk_io: DiskIoMode,
+
+    /// Colours: auto has them on a terminal, unless NO_COLOR is set or TERM is dumb
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: ColorChoice,
+
+    #[command(flatten)]
+    pub(super) monitor: MonitorArgs,
+
+    #[command(flatten)]
+    pub(super) layers: LayerArgs,
 }
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
     /// Say what a shape costs and what it survives, or choose one, before anything is stored
     Plan(PlanArgs),
-    /// Back up a file to several stores in one pass; prints the backup's id
+    /// Back up a file, a stream or several files to several stores in one pass; prints the backup's id
     Backup(BackupArgs),
-    /// Restore a backup to a file
+    /// Do what jobs of the file of settings say: back up each one's source, going on with what is unfinished
+    Run(RunArgs),
+    /// Put parity beside a file, from which what gets damaged of it is rebuilt
+    Protect(ProtectArgs),
+    /// Restore a backup to a file, to standard output or into a directory
     Restore(RestoreArgs),
     /// List the backups in stores
     Ls(LsArgs),
@@ -67,6 +92,12 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     /// Rebuild what is lost or damaged of a backup, and put it in its place
     Repair(RepairArgs),
+    /// Go over all that is stored: read what was not read for long, and with --repair mend it
+    Scrub(ScrubArgs),
+    /// Move all blocks out of a store into others
+    Evacuate(EvacuateArgs),
+    /// Delete backups by their ids, or all but those that rules keep
+    Forget(ForgetArgs),
     /// Take back what unfinished backups left in stores, that nobody goes on with
     Sweep(SweepArgs),
     /// Try what codes survive, and write down what came of it: the certificates that promises rest on
@@ -79,8 +110,16 @@ pub(super) enum Command {
     Key(KeyArgs),
     /// Give names to stores
     Store(StoreArgs),
+    /// Check the file of settings, or show what it comes to
+    Config(ConfigArgs),
+    /// Print a script that completes commands and flags in a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(ManArgs),
     /// Measure what this machine can do, and what tanner makes of it
     Bench(BenchArgs),
+    /// Print the JSON Schema of what --json prints
+    Schema,
     /// Print the version, and with --verbose what of this machine is used and why
     Version(VersionArgs),
 }
@@ -94,8 +133,8 @@ pub(super) struct VersionArgs {
 
 #[derive(Args, Debug)]
 pub(super) struct BackupArgs {
-    /// The file to back up
-    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
 
     /// A store: a directory, or a URL such as file:///mnt/a; repeat for more
     #[arg(long = "to", value_name = "URL")]
@@ -127,6 +166,10 @@ pub(super) struct BackupArgs {
     #[arg(long, value_name = "LOSS")]
     pub(super) survive: Vec<Demand>,
 
+    /// Survive what the stores allow, whatever the file of settings demands
+    #[arg(long, conflicts_with = "survive")]
+    no_survive: bool,
+
     /// Which of the stores that may have a block gets it; the default is survive with --survive, else even
     #[arg(long, value_enum, value_name = "POLICY")]
     pub(super) policy: Option<PolicyName>,
@@ -146,6 +189,9 @@ pub(super) struct BackupArgs {
     /// Go on with the newest unfinished backup of this file, if there is one: with the same stores and the same shape
     #[arg(long)]
     pub(super) resume: bool,
+
+    #[command(flatten)]
+    pub(super) encrypt: EncryptArgs,
 
     #[command(flatten)]
     pub(super) journal: JournalArgs,
@@ -218,29 +264,33 @@ pub(super) struct ShowArgs {
     pub(super) find: FindArgs,
 
     #[command(flatten)]
+    pub(super) identity: IdentityArgs,
+
+    #[command(flatten)]
     pub(super) facts: FactArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct RestoreArgs {
-    /// The backup's id
+    /// The backup's id, or a protected file: the store is its own then
     pub(super) id: String,
 
     /// A store; repeat for more
     #[arg(long = "from", value_name = "URL")]
     pub(super) from: Vec<String>,
 
-    /// The file to write
-    #[arg(short, long, value_name = "FILE")]
-    pub(super) output: PathBuf,
-
-    /// Replace the file if it exists
-    #[arg(short, long)]
-    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) to: TargetArgs,
 
     /// Go on with what a restore of this backup to this file left when it was stopped or killed; else that is removed
     #[arg(long)]
     pub(super) resume: bool,
+
+    #[command(flatten)]
+    pub(super) some: SalvageArgs,
+
+    #[command(flatten)]
+    pub(super) identity: IdentityArgs,
 
     /// The file for what was measured of stores, or none; the default is below the user's directory for state
     #[arg(long, env = "TANNER_STATE", value_name = "FILE")]
@@ -259,13 +309,16 @@ pub(super) struct RestoreArgs {
 #[derive(Args, Debug)]
 pub(super) struct LsArgs {
     /// The stores to look into
-    #[arg(required = true, value_name = "URL")]
+    #[arg(value_name = "URL")]
     pub(super) stores: Vec<String>,
+
+    #[command(flatten)]
+    pub(super) identity: IdentityArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct FindArgs {
-    /// The backup's id
+    /// The backup's id, or a protected file: the store is its own then
     pub(super) id: String,
 
     /// A store; repeat for more
@@ -278,13 +331,21 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) find: FindArgs,
 
+    /// Read nothing: ask the stores what they have and how long it is. Finds what is lost or cut off, and no wrong byte
+    #[arg(long, conflicts_with = "sample")]
+    pub(super) quick: bool,
+
+    /// Read a share of the blocks only, drawn at random, such as 5%; one at least. Of the others as --quick
+    #[arg(long, value_parser = parse_share, value_name = "SHARE")]
+    pub(super) sample: Option<f64>,
+
     #[command(flatten)]
     pub(super) limit: LimitArgs,
 }
 
 #[derive(Args, Debug)]
 pub(super) struct RepairArgs {
-    /// The backup's id
+    /// The backup's id, or a protected file: the store is its own then
     pub(super) id: String,
 
     /// A store; repeat for more
@@ -292,9 +353,14 @@ pub(super) struct RepairArgs {
     pub(super) from: Vec<String>,
 
     /// A store for the rebuilt blocks; repeat for more. Without it a damaged block is replaced where it is, and a
-    /// lost one goes to the store with fewest blocks
+    /// lost one goes back to its store, or where fewest blocks are lost together
     #[arg(long = "to", value_name = "URL")]
     pub(super) to: Vec<String>,
+
+    /// A loss that must be survived in the end, such as "1 host"; repeat for more. Without it what was survived as the blocks
+    /// were placed, if a key shows that
+    #[arg(long, value_name = "LOSS")]
+    pub(super) survive: Vec<Demand>,
 
     /// Say what is wrong and what would be done, and do nothing
     #[arg(short = 'n', long)]
@@ -303,6 +369,12 @@ pub(super) struct RepairArgs {
     /// Trust the blocks that are there instead of reading them all first; what is rebuilt is checked all the same
     #[arg(long)]
     pub(super) quick: bool,
+
+    #[command(flatten)]
+    pub(super) identity: IdentityArgs,
+
+    #[command(flatten)]
+    pub(super) facts: FactArgs,
 
     #[command(flatten)]
     pub(super) limit: LimitArgs,
@@ -393,11 +465,21 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A share of some things: `5%`, or `0.05`.
+pub(super) fn parse_share(text: &str) -> Result<f64, String> {
+    let number = |text: &str| text.trim().parse::<f64>().ok();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent).map(|percent| percent / 100.0),
+        None => number(text),
+    };
+    share.filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(|| "wanted a share such as 5%".into())
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
     0  done: a backup is at full redundancy, a check found nothing wrong, a restored file is right
     1  failed for another reason than those below
-    2  wrong usage
+    2  wrong usage, or a file of settings that cannot be used
     3  done and restorable, but below target: some blocks or manifests were not stored or not
        repaired, or a loss that was to be survived would not be
     4  damage found that the rest can repair; nothing changed
@@ -406,12 +488,16 @@ Exit codes:
        be survived; nothing is kept, but for what --resume goes on with if stores were out of reach
     7  the source changed while it was read, and nothing was stored; or since the backup began
        that is to be resumed
-   10  the store, directory, backup or journal does not exist, or a peer cannot be reached
-  130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written but what --resume goes on
-       with, of a restore or of a backup with a journal; a second signal ends the run at once, which
-       leaves what --resume goes on with, or sweep takes back
+   10  the store, directory, backup, job or journal does not exist, or a peer cannot be reached
+    12  the backup is encrypted, and no key at hand opens it; or nothing trusts who signed it
+   130  stopped by SIGINT, 143 by SIGTERM; nothing was stored or written but what --resume goes on
+        with, of a restore or of a backup with a journal; a second signal ends the run at once, which
+        leaves what --resume goes on with, or sweep takes back
 
 A restore succeeds if it can, whatever damage it meets and names; to check all that is stored,
 use verify.
+
+SIGUSR1 makes any command say on standard error how far it is, whatever --progress says; with --json
+it prints a status object.
 
 The environment variable TANNER_SIMD forces a SIMD level: auto, portable, neon, avx2, avx512.";

@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::args::ResourceArgs;
-use crate::bench::Blocks;
+use crate::bench::{Blocks, EncryptionModes};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true, after_long_help = AFTER)]
@@ -124,6 +124,10 @@ pub(super) struct E2eArgs {
     /// Parity blocks
     #[arg(short = 'm', long, default_value_t = 5, value_name = "M")]
     pub(super) parity: u64,
+
+    /// Whether the backups are encrypted; both: each in every round, and what encryption costs
+    #[arg(long, value_enum, default_value_t, value_name = "WHETHER")]
+    pub(super) encryption: EncryptionModes,
 
     #[command(flatten)]
     pub(super) rounds: RoundsArgs,

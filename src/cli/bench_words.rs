@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::output::{Output, count, size};
-use crate::bench::{Kind, Measurement, Report, Roof};
+use crate::bench::{Kind, Measurement, Paired, Report, Roof};
 
 /// Prints a report: the machine, every measurement, and what binds.
 pub(super) fn describe(output: Output, report: &Report) {
@@ -34,6 +34,26 @@ pub(super) fn describe(output: Output, report: &Report) {
     output.result("");
     table(output, &["", "level", "threads", "GB/s", "spread", "against a copy"], &with_ratios(report, rows));
     report.measurements.iter().for_each(|measurement| output.message("event", event(measurement)));
+    let costs = report.encryption_costs();
+    if !costs.is_empty() {
+        output.result("");
+        let heads = ["", "", "plain GB/s", "encrypted GB/s", "ratio", "round by round"];
+        table(output, &heads, &costs.iter().map(cost).collect::<Vec<_>>());
+    }
+    for Paired { what, plain, encrypted, ratio: [ratio, least, most] } in &costs {
+        output.message(
+            "event",
+            json!({
+                "event": "encryption",
+                "what": what,
+                "plain_bytes_per_second": plain,
+                "encrypted_bytes_per_second": encrypted,
+                "ratio": ratio,
+                "least_ratio": least,
+                "most_ratio": most,
+            }),
+        );
+    }
     let roofs = report.roofs();
     if !roofs.is_empty() {
         output.result("");
@@ -103,6 +123,21 @@ fn event(measurement: &Measurement) -> serde_json::Value {
         "seconds": measurement.seconds,
         "rounds": measurement.rounds,
     })
+}
+
+/// The cells of what encryption costs.
+fn cost(paired: &Paired) -> Vec<String> {
+    let [ratio, least, most] = paired.ratio;
+    let gb = |rate: f64| format!("{:.2}", rate / 1e9);
+    let (plain, encrypted) = (gb(paired.plain), gb(paired.encrypted));
+    vec![
+        paired.what.clone(),
+        String::new(),
+        plain,
+        encrypted,
+        format!("{ratio:.2}"),
+        format!("{least:.2}–{most:.2}"),
+    ]
 }
 
 /// One line of the roofline.

@@ -1,8 +1,15 @@
-//! The one clock on the wall: what the timetable of a limit goes by.
+//! The one clock on the wall.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Zoned;
 
-/// Minutes of the local week, from Monday 0:00. In UTC where the system says nothing of where it is.
+/// Now, in seconds since 1970.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Minutes of the local week, from Monday 0:00: what the timetable of a limit goes by. In UTC where the system says nothing of where it is.
 pub(super) fn week_minute() -> u16 {
     let now = Zoned::now();
     let day = now.weekday().to_monday_zero_offset();

@@ -1,40 +1,44 @@
 //! The commands: arguments to options, one library call, outcome to words.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 use tanner_kernels::{Evidence, Profile};
 
-use super::args::{
-    BackupArgs, FindArgs, LsArgs, PolicyName, ResourceArgs, RestoreArgs, ShowArgs, VerifyArgs,
-};
+use super::args::{BackupArgs, FindArgs, PolicyName, ResourceArgs, RestoreArgs, ShowArgs, VerifyArgs};
 use super::facts::{FactArgs, LimitArgs};
+use super::keyring::{encryption, remember, unless_closed, unlock};
+use super::memory::Memory;
 use super::output::{Output, count, rate, size, time};
+use super::protect::{Named, named};
+use super::salvage::salvage;
 use super::state::State;
-use super::{Context, Outcome, placing, version};
+use super::{Context, Outcome, clock, placing, version};
+use crate::archive::Unpacked;
 use crate::backup::{Backup, Shape};
+use crate::crypto::Encryption;
 use crate::error::Error;
-use crate::fetch::{Damage, Found, chain, list_backups, read_manifest};
+use crate::fetch::{Damage, DamageKind, Found, chain};
 use crate::guarantee::Guarantee;
 use crate::id::BackupId;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SealedManifest};
 use crate::margins::Margins;
 use crate::report::BackupReport;
 use crate::resources::Resources;
-use crate::restore::{ReadFrom, RestoreTo};
+use crate::restore::{ReadFrom, RestoreTo, restore_spooled};
 use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
 use crate::unfinished::{Resumable, unfinished};
-use crate::verify::Health;
+use crate::verify::{Checked, Extent, Health};
 
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
-    refuse_dash(&args.file, "reading from standard input")?;
+    args.source.check(args.resume, args.dry_run)?;
     let mut stores = Store::open_all(&context.registry, &args.to, "--to")?;
     args.facts.apply(&args.to, &mut stores)?;
     args.limit.apply(&mut stores);
-    let resumable = if args.dry_run { None } else { resumable(context, &args)? };
+    let resumable = if args.dry_run || args.source.is_stream() { None } else { resumable(context, &args)? };
     resumable.iter().for_each(|resumable| resumable.arrange(&mut stores));
     let state_file = State::file(args.state.as_deref());
     let known = state_file.as_deref().map(State::read).unwrap_or_default();
@@ -42,20 +46,27 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
     let default = if args.survive.is_empty() { PolicyName::Even } else { PolicyName::Survive };
     let policy: &dyn Policy = args.policy.unwrap_or(default).into();
     let resources = resources(context, &args.resources)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = clock::now();
     let found = resumable.as_ref().and_then(Resumable::found);
-    let (id, created) = found.unwrap_or_else(|| (BackupId::random(), now));
+    let encryption = match args.dry_run {
+        true => None,
+        false => encryption(context, &args.encrypt, resumable.as_ref())?,
+    };
+    let is_encrypted = encryption.is_some();
+    let id = encryption.as_ref().map(Encryption::id);
+    let (id, created) = found.unwrap_or_else(|| (id.unwrap_or_else(BackupId::random), now));
     let count_stores = stores.len();
     let disks = version::Disks::of(context, &stores);
     let facts: Vec<Facts> = stores.iter().map(|store| store.facts.clone()).collect();
     let backup = Backup {
-        source: &args.file,
+        source: args.source.path(),
         io: args.io,
         shape: Shape::Blocks { code: args.code.into(), data: args.data, parity: args.parity },
         stores,
         policy,
         survive: &args.survive,
         quorum: args.quorum,
+        encryption,
         id,
         created,
     };
@@ -63,9 +74,10 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         return placing::dry_run(context.output, &backup, &facts, args.explain);
     }
     let (stop, progress) = (&context.stop, &context.progress);
-    let report = match resumable {
-        Some(resumable) => backup.run_resumable(resumable, &resources, stop, progress).await?,
-        None => backup.run(&resources, stop, progress).await?,
+    let report = match (args.source.stream()?, resumable) {
+        (Some(stream), _) => backup.run_stream(stream, &resources, stop, progress).await?,
+        (None, Some(resumable)) => backup.run_resumable(resumable, &resources, stop, progress).await?,
+        (None, None) => backup.run(&resources, stop, progress).await?,
     };
     if let Some(path) = state_file {
         // Other runs may have written to it meanwhile.
@@ -75,24 +87,30 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         // The next run does without.
         let _ = state.write(&path);
     }
+    if let Ok(sealed) = SealedManifest::from_bytes(&report.manifest_bytes) {
+        Memory::read()?.observe(&sealed);
+    }
     let (manifest, seconds) = (&report.manifest, context.seconds());
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
-    let code = if report.is_complete() { 0 } else { 3 };
+    let code = if report.is_complete() && report.left_out.is_empty() { 0 } else { 3 };
 
     if args.explain {
         placing::explain(context.output, &report.placed, &facts);
     }
     context.output.result(&manifest.id.to_string());
-    describe_backup(context.output, &report, count_stores, seconds);
+    describe_backup(context.output, &report, count_stores, is_encrypted, seconds);
     placing::describe(context.output, &report.placed, &report.margins, &report.broken, &facts);
     disks.say_fallback(context.output, report.reader_refusal.as_deref());
     let failed = report.failed.iter().map(|(store, error)| json!({ "store": store, "error": chain(error) }));
+    let sent = facts.iter().zip(&report.behaviour);
+    let sent = sent.map(|(facts, store)| json!({ "store": facts.url, "bytes": store.bytes }));
     let summary = json!({
         "id": manifest.id.to_string(),
         "name": manifest.name,
         "bytes": geometry.source_bytes(),
         "stored_bytes": report.stored_bytes(),
         "sent_bytes": report.behaviour.iter().map(|store| store.bytes).sum::<u64>(),
+        "sent": sent.collect::<Vec<_>>(),
         "resumed_bytes": report.resumed_bytes,
         "bytes_per_second": geometry.source_bytes() as f64 / seconds,
         "blocks": profile.blocks(),
@@ -106,12 +124,14 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
         "stores_survivable": report.stores_survivable,
         "blocks_survivable": report.blocks_survivable,
         "source_blake3": manifest.source_hash.to_string(),
-        "encrypted": false,
+        "encrypted": is_encrypted,
         "reader": report.reader,
         "disk_io": disks.in_use(),
         "simd": resources.level().name(),
         "failed_stores": failed.collect::<Vec<_>>(),
         "slow_stores": report.slow,
+        "archive": manifest.is_archive,
+        "left_out": report.left_out.iter().map(|path| path.to_string_lossy()).collect::<Vec<_>>(),
         "blocks_moved": report.blocks_moved,
         "stores_survivable_planned": report.stores_survivable_planned,
         "policy": policy.name(),
@@ -125,11 +145,11 @@ pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcom
 fn resumable(context: &Context, args: &BackupArgs) -> Result<Option<Resumable>, Error> {
     let Some(journals) = args.journal.journals() else { return Ok(None) };
     if args.resume {
-        let newest = Resumable::newest(journals, args.checkpoint, &args.file)?;
+        let newest = Resumable::newest(journals, args.checkpoint, args.source.path())?;
         return Ok(Some(if args.journal.is_given() { newest } else { newest.optional() }));
     }
     // Whoever named no directory does without if there can be none.
-    let unfinished = match unfinished(&journals, &args.file) {
+    let unfinished = match unfinished(&journals, args.source.path()) {
         Err(Error::Journal { .. }) if !args.journal.is_given() => return Ok(None),
         unfinished => unfinished?,
     };
@@ -143,7 +163,7 @@ fn resumable(context: &Context, args: &BackupArgs) -> Result<Option<Resumable>, 
     Ok(Some(if args.journal.is_given() { new } else { new.optional() }))
 }
 
-fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds: f64) {
+fn describe_backup(output: Output, report: &BackupReport, stores: usize, is_encrypted: bool, seconds: f64) {
     let geometry = &report.manifest.geometry;
     let (bytes, stored) = (geometry.source_bytes(), report.stored_bytes());
     output.say(&format!(
@@ -163,7 +183,9 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
         "  {}",
         promise(Some(report.stores_survivable), Some(report.blocks_survivable), stores, geometry.profile())
     ));
-    output.say("  not encrypted: whoever can read a store can read the file");
+    if !is_encrypted {
+        output.say("  not encrypted: whoever can read a store can read the file");
+    }
     for (store, error) in &report.failed {
         output.say(&format!("  FAILED {store}: {}", chain(error)));
     }
@@ -179,9 +201,18 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
         let how = if report.passes > 1 { ", by another reading of the file" } else { "" };
         output.say(&format!("  {blocks} went to other stores{how}"));
     }
+    for path in &report.left_out {
+        output.say(&format!("  left out: {} is neither file nor directory nor link", path.display()));
+    }
     let lost = report.live.blocks() - report.live.len();
     if lost > 0 {
         output.say(&format!("  below target: {lost} of {} not stored", count(report.live.blocks(), "block")));
+        if report.is_stream {
+            output.say(&format!(
+                "  a stream is read but once: `tanner repair {}` rebuilds them",
+                report.manifest.id
+            ));
+        }
     } else if report.stores_survivable < report.stores_survivable_planned {
         let planned = count(report.stores_survivable_planned, "store");
         output.say(&format!("  below target: the loss of any {planned} was to be survived"));
@@ -191,10 +222,9 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, seconds
 }
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
-    refuse_dash(&args.output, "writing to standard output")?;
-    let id = args.id.parse()?;
-    let mut stores = Store::open_all(&context.registry, &args.from, "--from")?;
-    args.facts.apply(&args.from, &mut stores)?;
+    let Named { id, from, .. } = named(context, &args.id, &args.from).await?;
+    let mut stores = Store::open_all(&context.registry, &from, "--from")?;
+    args.facts.apply(&from, &mut stores)?;
     args.limit.apply(&mut stores);
     let state_file = State::file(args.state.as_deref());
     let known = state_file.as_deref().map(State::read).unwrap_or_default();
@@ -202,13 +232,37 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
     for Facts { url, measured, .. } in stores.iter_mut().map(|store| &mut store.facts) {
         *measured = known.of_reads(url, now);
     }
-    let found = Found::open_soon(stores, id).await?;
+    let mut found = Found::open_soon(stores, id).await?;
     tell_troubles(context, &found);
+    remember(&found)?;
+    unlock(&mut found, &args.identity)?;
+    let opened = found.check_opened()?;
+    let (source_hash, target) =
+        (opened.source_hash, args.to.target(opened, context.output.json, args.resume)?);
     let resources = resources(context, &args.resources)?;
     let (manifest, output) = (found.manifest.clone(), context.output);
     let disks = version::Disks::of(context, &found.stores);
-    let to = RestoreTo { path: args.output.clone(), replace: args.force, resume: args.resume };
-    let report = crate::restore::restore(found, to, &resources, &context.stop, &context.progress).await?;
+    let to = RestoreTo { path: args.to.output.clone(), replace: args.to.force, resume: args.resume };
+    let (stop, progress) = (&context.stop, &context.progress);
+    let of_some =
+        |found| salvage(context, &args.some, found, args.to.output.clone(), args.to.force, &resources);
+    if args.some.is_range() {
+        return of_some(found).await;
+    }
+    let (report, unpacked) = match target {
+        None => {
+            let restored = crate::restore::restore(found.clone(), to, &resources, stop, progress).await;
+            match restored {
+                Err(error) if args.some.goes_on_after(&error) => return of_some(found).await,
+                restored => (restored?, None),
+            }
+        }
+        Some(target) => {
+            let spooled = restore_spooled(found, args.to.spool(), &resources, stop, progress);
+            let (restored, report) = spooled.await?;
+            (report, target.take(restored, stop).await?)
+        }
+    };
     if let Some(path) = state_file {
         let mut state = State::read(&path);
         let asked = report.stores.iter().filter(|from| from.bytes > 0 || from.is_failing);
@@ -220,7 +274,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
     report_damages(output, &report.damages);
     output.say(&format!(
         "restored {} ({}) in {seconds:.2} s, {}",
-        args.output.display(),
+        args.to.output.display(),
         size(bytes),
         rate(bytes, seconds)
     ));
@@ -232,6 +286,9 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "  {} read and verified, {decoded}; the whole matches its hash",
         count(report.verified, "block")
     ));
+    if let Some(Unpacked { files, directories, links }) = unpacked {
+        output.say(&format!("  unpacked: {files} files, {directories} directories, {links} links"));
+    }
     match report.left_bytes {
         0 => {}
         bytes => output.say(&format!("  {} of it were there from an earlier restore", size(bytes))),
@@ -256,6 +313,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "failed_stores": urls(|from| from.is_failing),
         "read": read.collect::<Vec<_>>(),
         "bytes_resumed": report.left_bytes,
+        "files": unpacked.map(|unpacked| unpacked.files),
         "swept": report.has_swept,
         "bytes": bytes,
         "bytes_per_second": bytes as f64 / seconds,
@@ -263,101 +321,43 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
         "blocks_verified": report.verified,
         "blocks_decoded": report.decoded,
         "blocks_damaged": blocks_of(&report.damages),
-        "source_blake3": manifest.source_hash.to_string(),
+        "source_blake3": source_hash.to_string(),
+        "encrypted": manifest.signer().is_some(),
         "disk_io": disks.in_use(),
         "simd": resources.level().name(),
     });
     Ok(Outcome { code: 0, summary })
 }
 
-pub(super) async fn ls(context: &Context, args: LsArgs) -> Result<Outcome, Error> {
-    let stores = Store::open_all(&context.registry, &args.stores, "ls")?;
-    let (mut manifests, mut unreadable) = (BTreeMap::new(), BTreeSet::new());
-    let mut dead = None;
-    for store in &stores {
-        let ids = match list_backups(store).await {
-            Ok(ids) => ids,
-            Err(error) => {
-                // The others may have what is looked for.
-                let error = Error::from(error);
-                context.output.error(&chain(&error));
-                dead.get_or_insert((error.exit_code(), chain(&error)));
-                continue;
-            }
-        };
-        for id in ids {
-            let read = read_manifest(store, id).await.map_err(|error| chain(&error));
-            match read.and_then(|bytes| Manifest::from_bytes_of(id, &bytes).map_err(|error| chain(&error))) {
-                Ok(manifest) => _ = manifests.insert(id, manifest),
-                Err(error) => {
-                    unreadable.insert(id);
-                    context.output.error(&format!("backup {id} in {}: {error}", store.url()));
-                }
-            }
-        }
-    }
-    let mut manifests: Vec<Manifest> = manifests.into_values().collect();
-    manifests.sort_by_key(|manifest| (manifest.created, manifest.id));
-    context
-        .output
-        .result(&format!("{:<32}  {:<20}  {:>10}  {:<18}  NAME", "ID", "CREATED", "SIZE", "BLOCKS"));
-    manifests.iter().for_each(|manifest| list_one(context.output, manifest));
-    // A manifest that cannot be read in one store is damage that others may repair.
-    let mut summary = json!({ "backups": manifests.len(), "manifests_unreadable": unreadable.len() });
-    let mut code = if unreadable.is_empty() { 0 } else { 4 };
-    if let Some((exit_code, error)) = dead {
-        code = exit_code;
-        summary["error"] = json!(error);
-    }
-    Ok(Outcome { code, summary })
-}
-
-fn list_one(output: Output, manifest: &Manifest) {
-    let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
-    let blocks = format!("{}+{} {}", profile.data(), profile.parity(), profile.code_name());
-    let bytes = geometry.source_bytes();
-    let name = &manifest.name;
-    output.result(&format!(
-        "{}  {:<20}  {:>10}  {blocks:<18}  {name}",
-        manifest.id,
-        time(manifest.created),
-        size(bytes)
-    ));
-    output.message(
-        "event",
-        json!({
-            "event": "backup",
-            "id": manifest.id.to_string(),
-            "name": manifest.name,
-            "created": time(manifest.created),
-            "bytes": bytes,
-            "data": profile.data(),
-            "parity": profile.parity(),
-            "code": profile.code_name(),
-        }),
-    );
-}
-
 pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, Error> {
-    let ShowArgs { find: FindArgs { id, from }, facts } = args;
-    let id = id.parse()?;
+    let ShowArgs { find: FindArgs { id, from }, identity, facts } = args;
+    let Named { id, from, .. } = named(context, &id, &from).await?;
     let mut stores = Store::open_all(&context.registry, &from, "--from")?;
     facts.apply(&from, &mut stores)?;
-    let found = find_in(context, id, stores).await?;
+    let mut found = find_in(context, id, stores).await?;
+    let closed = unless_closed(unlock(&mut found, &identity))?;
     let (manifest, output) = (&found.manifest, context.output);
     let (geometry, profile) = (&manifest.geometry, manifest.geometry.profile());
     let health = Health::as_listed(&found);
-    let modified = manifest.modified.map_or_else(|| "unknown".into(), time);
+    let opened = found.opened();
+    let encrypted = match (manifest.signer(), &closed) {
+        (None, _) => "no: whoever can read a store can read the file".into(),
+        (Some(signer), None) => format!("yes, signed by {signer}"),
+        (Some(signer), Some(why)) => format!("yes, signed by {signer}; not opened: {why}"),
+    };
+    let told = |what: fn(&Manifest) -> String| opened.map_or_else(|| ENCRYPTED.into(), what);
+    let modified = |manifest: &Manifest| manifest.modified.map_or_else(|| "unknown".into(), time);
     for (label, value) in [
         ("id", manifest.id.to_string()),
-        ("name", manifest.name.clone()),
+        ("name", told(|manifest| manifest.name.clone())),
+        ("form", told(|manifest| if manifest.is_archive { "archive of files" } else { "one file" }.into())),
         ("size", format!("{} ({} bytes)", size(geometry.source_bytes()), geometry.source_bytes())),
-        ("created", time(manifest.created)),
-        ("modified", modified),
-        ("blake3", manifest.source_hash.to_string()),
+        ("created", told(|manifest| time(manifest.created))),
+        ("modified", told(modified)),
+        ("blake3", told(|manifest| manifest.source_hash.to_string())),
         ("code", shape(profile)),
         ("stored", format!("{} in {}", size(geometry.stored_bytes()), count(profile.blocks(), "block"))),
-        ("encrypted", "no: whoever can read a store can read the file".into()),
+        ("encrypted", encrypted),
     ] {
         output.result(&format!("{label:<10} {value}"));
     }
@@ -393,25 +393,42 @@ pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, E
     let mut summary = health_summary(&found, &health);
     summary["labels"] = placing::margins(&margins.now, &placing::facts(&found));
     summary["placed"] = placing::placed(&margins);
-    summary["name"] = json!(manifest.name);
-    summary["created"] = json!(time(manifest.created));
-    summary["source_blake3"] = json!(manifest.source_hash.to_string());
-    summary["encrypted"] = json!(false);
+    summary["name"] = json!(opened.map(|manifest| &manifest.name));
+    summary["archive"] = json!(opened.map(|manifest| manifest.is_archive));
+    summary["created"] = json!(opened.map(|manifest| time(manifest.created)));
+    summary["source_blake3"] = json!(opened.map(|manifest| manifest.source_hash.to_string()));
+    summary["encrypted"] = json!(manifest.signer().is_some());
+    summary["device"] = json!(manifest.signer().map(|device| device.to_string()));
     Ok(Outcome { code: 0, summary })
 }
 
 pub(super) async fn verify(context: &Context, args: VerifyArgs) -> Result<Outcome, Error> {
-    let VerifyArgs { find: FindArgs { id, from }, limit } = args;
+    let VerifyArgs { find: FindArgs { id, from }, quick, sample, limit } = args;
     let found = find(context, &id, &from, &limit).await?;
-    let health = crate::verify::verify(found.clone(), &context.stop, &context.progress).await?;
+    let extent = match sample {
+        _ if quick => Extent::Quick,
+        Some(share) => Extent::Sample(share),
+        None => Extent::Full,
+    };
+    let checked = crate::verify::check(found.clone(), extent, &context.stop, &context.progress).await?;
+    let Checked { health, copies, copies_read, bytes_read } = checked;
     report_damages(context.output, &health.damages);
     context.output.result(&health_line(&found, &health));
+    let (of, read) = (count(copies, "block"), size(bytes_read));
+    context.output.say(&match extent {
+        Extent::Full => format!("  all of {of} read ({read})"),
+        Extent::Sample(_) => format!("  {copies_read} of {of} read ({read}); the others may be damaged"),
+        Extent::Quick => format!("  none of {of} read: they are there in their lengths, and may be damaged"),
+    });
     let code = match health.blocks_survivable {
         None => 5,
         Some(_) if health.damages.is_empty() && found.troubles.is_empty() => 0,
         Some(_) => 4,
     };
-    Ok(Outcome { code, summary: health_summary(&found, &health) })
+    let mut summary = health_summary(&found, &health);
+    summary["blocks_read"] = json!(copies_read);
+    summary["bytes_read"] = json!(bytes_read);
+    Ok(Outcome { code, summary })
 }
 
 /// What is good and what it is good for.
@@ -427,6 +444,8 @@ pub(super) fn health_line(found: &Found, health: &Health) -> String {
 
 pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Value {
     let profile = found.manifest.geometry.profile();
+    let mut missing = health.damages.clone();
+    missing.retain(|damage| matches!(damage.kind, DamageKind::Missing));
     json!({
         "id": found.manifest.id.to_string(),
         "bytes": found.manifest.geometry.source_bytes(),
@@ -434,6 +453,7 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
         "blocks": profile.blocks(),
         "blocks_good": health.good.len(),
         "blocks_damaged": blocks_of(&health.damages),
+        "blocks_missing": blocks_of(&missing),
         "data": profile.data(),
         "parity": profile.parity(),
         "code": profile.code_name(),
@@ -454,9 +474,9 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
 
 /// Finds the backup and tells what is wrong with stores.
 async fn find(context: &Context, id: &str, from: &[String], limit: &LimitArgs) -> Result<Found, Error> {
-    let id = id.parse()?;
-    let mut stores = Store::open_all(&context.registry, from, "--from")?;
-    FactArgs::default().apply(from, &mut stores)?;
+    let Named { id, from, .. } = named(context, id, from).await?;
+    let mut stores = Store::open_all(&context.registry, &from, "--from")?;
+    FactArgs::default().apply(&from, &mut stores)?;
     limit.apply(&mut stores);
     find_in(context, id, stores).await
 }
@@ -464,6 +484,7 @@ async fn find(context: &Context, id: &str, from: &[String], limit: &LimitArgs) -
 pub(super) async fn find_in(context: &Context, id: BackupId, stores: Vec<Store>) -> Result<Found, Error> {
     let found = Found::open(stores, id).await?;
     tell_troubles(context, &found);
+    remember(&found)?;
     Ok(found)
 }
 
@@ -551,3 +572,6 @@ fn promise(
         _ => "NOT RESTORABLE from these stores alone".into(),
     }
 }
+
+/// What stands for what only readers know.
+pub(super) const ENCRYPTED: &str = "encrypted";

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use bytesize::ByteSize;
 use clap::Args;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
 use tanner_transports::{Limit, Limiter, Limits, Timetable};
 
 use super::clock;
-use super::node::{NamedStore, Stores};
+use super::config::{Config, NamedStore};
 use crate::error::Error;
 use crate::scheduler::{Facts, Labels, check_labels};
 use crate::store::Store;
@@ -115,7 +116,7 @@ pub(super) fn cost<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 impl FactArgs {
     /// Adds what is said of the stores, which were opened from `given` in this order, and keeps each to its limit.
     pub(super) fn apply(&self, given: &[String], stores: &mut [Store]) -> Result<(), Error> {
-        let named = Stores::read_if_allowed()?;
+        let named = Config::read_if_allowed()?;
         let mut limits: Vec<Option<Timetable>> = vec![None; stores.len()];
         for ((store, given), limit) in stores.iter_mut().zip(given).zip(&mut limits) {
             store.facts.name.clone_from(given);
@@ -180,7 +181,13 @@ impl NamedStore {
             .chain(self.limit.as_ref().map(|rate| format!("limit={rate}")))
             .chain(self.cost.map(|cost| format!("cost={cost}")))
             .chain(self.priority.map(|priority| format!("priority={priority}")))
-            .chain(self.delete_token_file.iter().map(|file| format!("delete_token_file={}", file.display())))
+            .chain(self.delete_token().map(|file| format!("delete_token_file={}", file.display())))
+            .chain(self.credentials.as_ref().map(|keys| format!("credentials={keys}")))
             .collect()
+    }
+
+    /// What a run with `--json` says of it.
+    pub(super) fn event(&self, name: &str) -> Value {
+        json!({ "event": "named_store", "name": name, "url": self.url, "facts": self.words() })
     }
 }

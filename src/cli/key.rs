@@ -1,4 +1,4 @@
-//! `tanner key`: the node's own key, by which servers and clients know it, and tokens to delete with.
+//! `tanner key`: keys of every kind, the node's own, by which servers and clients know it, and tokens to delete with.
 
 use std::path::{Path, PathBuf};
 
@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use tanner_transports::net::{DeleteToken, Identity, IdentityError, TokenError};
 
+use super::identity::{self, ExportArgs, InspectArgs, NewArgs, RecipientsArgs};
 use super::node::{key_file, make_directory};
 use super::{Context, Outcome};
 use crate::error::Error;
@@ -24,6 +25,16 @@ enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
     },
+    /// Make this device's key if it has none, and print by what others know its signature
+    Device,
+    /// Make an age identity: whoever has it can read what is backed up for it
+    New(NewArgs),
+    /// Print for whom an identity reads, or for whom a backup would be encrypted
+    Recipients(RecipientsArgs),
+    /// Say what a file of keys is and for whom, without any secret
+    Inspect(InspectArgs),
+    /// Write the key of one backup to a file, for somebody who is to read that and no other
+    Export(ExportArgs),
     /// Make a token that lets a client delete on servers, and print its hash: delete_token in their files of clients
     Token {
         /// The new file for the token: on a machine that makes no backups, or on none
@@ -32,9 +43,14 @@ enum KeyCommand {
     },
 }
 
-pub(super) fn key(context: &Context, args: &KeyArgs) -> Result<Outcome, Error> {
+pub(super) async fn key(context: &Context, args: &KeyArgs) -> Result<Outcome, Error> {
     match &args.what {
         KeyCommand::Node { file } => node(context, file.as_deref()),
+        KeyCommand::Device => identity::device(context),
+        KeyCommand::New(args) => identity::new(context, args),
+        KeyCommand::Recipients(args) => identity::recipients(context, args),
+        KeyCommand::Inspect(args) => identity::inspect(context, args),
+        KeyCommand::Export(args) => identity::export(context, args).await,
         KeyCommand::Token { output } => token(context, output),
     }
 }

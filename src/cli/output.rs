@@ -1,10 +1,13 @@
 //! What a run prints: words for people on standard error, results and JSON lines on standard output.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
+use clap::ValueEnum;
+use clap::builder::styling::AnsiColor;
 use serde_json::{Map, Value, json};
 
 /// Where words and objects go.
@@ -44,18 +47,39 @@ impl Output {
         print_line(&Value::Object(message).to_string());
     }
 
+    /// What went wrong beside the work, and does not spoil it.
+    pub(super) fn warn(self, what: &str) {
+        self.say(&format!("warning: {what}"));
+        self.message("event", json!({ "event": "warning", "what": what }));
+    }
+
     /// What went wrong.
     pub(super) fn error(self, error: &str) {
         if self.json {
             self.message("error", json!({ "error": error }));
         } else {
-            print_words(&format!("tanner: {error}"));
+            let red = AnsiColor::Red.on_default().bold();
+            // Whoever closed standard error does not want to hear about it.
+            let _ = writeln!(anstream::stderr(), "{red}tanner:{red:#} {}", printable(error));
         }
     }
 
     /// Whether something of the result was lost, other than because its reader had seen enough.
     pub(super) fn is_cut_off() -> bool {
         CUT_OFF.load(Ordering::Relaxed)
+    }
+}
+
+/// Takes `--color` in, which counts for the errors about all other arguments, too.
+pub(super) fn choose_colours<'a>(flags: impl Iterator<Item = &'a OsString>) {
+    let words: Vec<_> = flags.map(|flag| flag.to_string_lossy()).collect();
+    let apart = words.windows(2).filter(|pair| pair[0] == "--color").map(|pair| &*pair[1]);
+    let joined = words.iter().filter_map(|word| word.strip_prefix("--color="));
+    let chosen = apart.chain(joined).find_map(|when| clap::ColorChoice::from_str(when, false).ok());
+    match chosen {
+        Some(clap::ColorChoice::Always) => anstream::ColorChoice::Always.write_global(),
+        Some(clap::ColorChoice::Never) => anstream::ColorChoice::Never.write_global(),
+        Some(clap::ColorChoice::Auto) | None => {}
     }
 }
 

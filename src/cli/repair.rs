@@ -4,20 +4,27 @@ use serde_json::json;
 
 use super::args::RepairArgs;
 use super::commands::{blocks_of, find_in, health_line, health_summary, report_damages, resources};
-use super::facts::FactArgs;
+use super::facts::{FactArgs, LimitArgs};
+use super::keyring::unlock_if_possible;
 use super::output::{Output, count, size};
+use super::protect::{Named, named};
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::repair::{Repair, RepairReport};
 use crate::store::Store;
 
-pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcome, Error> {
-    let id = args.id.parse()?;
-    let (mut given, mut stores) =
-        (args.from.clone(), Store::open_all(&context.registry, &args.from, "--from")?);
-    let mut may_get = vec![args.to.is_empty(); stores.len()];
-    if !args.to.is_empty() {
-        for (to, name) in Store::open_all(&context.registry, &args.to, "--to")?.into_iter().zip(&args.to) {
+/// The stores that have blocks and those that may get some, and which of them may.
+pub(super) fn open_stores(
+    context: &Context,
+    from: &[String],
+    to: &[String],
+    facts: &FactArgs,
+    limit: &LimitArgs,
+) -> Result<(Vec<Store>, Vec<bool>), Error> {
+    let (mut given, mut stores) = (from.to_vec(), Store::open_all(&context.registry, from, "--from")?);
+    let mut may_get = vec![to.is_empty(); stores.len()];
+    if !to.is_empty() {
+        for (to, name) in Store::open_all(&context.registry, to, "--to")?.into_iter().zip(to) {
             let place = stores.iter().position(|store| store.url() == to.url()).unwrap_or_else(|| {
                 stores.push(to);
                 given.push(name.clone());
@@ -27,16 +34,33 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
             may_get[place] = true;
         }
     }
-    FactArgs::default().apply(&given, &mut stores)?;
-    args.limit.apply(&mut stores);
-    let found = find_in(context, id, stores).await?;
+    facts.apply(&given, &mut stores)?;
+    limit.apply(&mut stores);
+    Ok((stores, may_get))
+}
+
+pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcome, Error> {
+    let Named { id, from, home } = named(context, &args.id, &args.from).await?;
+    let to: Vec<String> = args.to.into_iter().chain(home).collect();
+    let (stores, may_get) = open_stores(context, &from, &to, &args.facts, &args.limit)?;
+    let mut found = find_in(context, id, stores).await?;
+    // Where its blocks once were is for readers to know; the rest takes no key.
+    unlock_if_possible(context, &mut found, &args.identity);
     let resources = resources(context, &args.resources)?;
-    let repair = Repair { found: found.clone(), may_get, quick: args.quick, dry_run: args.dry_run };
+    let is_asked = !args.survive.is_empty();
+    let repair = Repair {
+        found: found.clone(),
+        may_get,
+        quick: args.quick,
+        dry_run: args.dry_run,
+        leaving: None,
+        survive: args.survive,
+    };
     let report = repair.run(&resources, &context.stop, &context.progress).await?;
 
     let output = context.output;
     report_damages(output, &report.damages);
-    describe(output, &report, args.dry_run, context.seconds());
+    describe(output, &report, args.dry_run, is_asked, context.seconds());
     output.result(&health_line(&found, &report.health));
     let code = match report.is_complete() {
         true => 0,
@@ -52,6 +76,7 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
     summary["blocks_unplaced"] = json!(report.unplaced);
     summary["manifests_written"] = json!(report.manifests);
     summary["failed_stores"] = json!(failed.collect::<Vec<_>>());
+    summary["broken"] = json!(report.broken.iter().map(ToString::to_string).collect::<Vec<_>>());
     summary["dry_run"] = json!(args.dry_run);
     summary["verified"] = json!(report.verified);
     summary["bytes_read"] = json!(report.bytes_read);
@@ -59,7 +84,21 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
     Ok(Outcome { code, summary })
 }
 
-fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) {
+/// Says what would not be survived any more.
+pub(super) fn describe_broken(output: Output, report: &RepairReport, is_asked: bool) {
+    for demand in &report.broken {
+        output.say(&format!(
+            "below target: the loss of any {demand} {}: add stores with --to",
+            if is_asked {
+                "would not be survived"
+            } else {
+                "was survived as the blocks were placed, and is not now"
+            }
+        ));
+    }
+}
+
+fn describe(output: Output, report: &RepairReport, dry_run: bool, is_asked: bool, seconds: f64) {
     let (would, event) = if dry_run { ("would be ", "would_rebuild") } else { ("", "rebuilt") };
     for (block, store) in &report.rebuilt {
         output.say(&format!("block {block} {would}rebuilt in {store}"));
@@ -78,6 +117,7 @@ fn describe(output: Output, report: &RepairReport, dry_run: bool, seconds: f64) 
     for block in &report.unplaced {
         output.say(&format!("FAILED block {block}: no store takes it"));
     }
+    describe_broken(output, report, is_asked);
     let (blocks, manifests) = (report.rebuilt.len(), report.manifests.len());
     if blocks + manifests + report.failed.len() + report.unplaced.len() == 0 {
         output.say(if report.is_complete() { "nothing to repair" } else { "nothing could be repaired" });

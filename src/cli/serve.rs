@@ -17,9 +17,12 @@ use tanner_transports::server::{Area, Client, Clients, Limits, Server};
 use tanner_transports::{Disk, Trash};
 
 use super::node::{check_store_name, config_error, key_file, parse};
-use super::{Context, Outcome};
+use super::{Context, Outcome, watchdog};
 use crate::error::Error;
 use crate::resources::Stop;
+use crate::status::http::Http;
+use crate::status::{Board, Root};
+use crate::store::Store;
 
 #[derive(Args, Debug)]
 pub(super) struct ServeArgs {
@@ -53,19 +56,30 @@ pub(super) struct ServeArgs {
     /// The file with this node's key; the default is that of `tanner key node`
     #[arg(long, value_name = "FILE")]
     node_key: Option<PathBuf>,
+
+    /// Show a page of what is kept at / and measures for Prometheus at /metrics, and say at /healthz whether all is well; a
+    /// port alone is one of 127.0.0.1. Whoever reaches it can read ids and sizes of backups, and nothing more of them
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
+    http: Option<String>,
 }
 
 pub(super) async fn serve(context: &Context, args: ServeArgs) -> Result<Outcome, Error> {
     let identity = Arc::new(Identity::load(&key_file(args.node_key.as_deref()))?);
     let limits = Limits::default();
-    let clients = clients(&args, &limits)?;
+    let (clients, roots) = clients(&args, &limits)?;
     let listening = Server::bind(&args.listen, identity, clients, limits).await;
     let server = listening.map_err(|source| Error::NetListen { address: args.listen.join(", "), source })?;
     let (urls, pin) = (server.urls(), server.pin().to_string());
-    urls.iter().for_each(|url| context.output.result(url));
-    context.output.message("listening", json!({ "pin": pin, "urls": urls }));
+    let (http, address) = http(args.http.as_deref()).await?.unzip();
+    urls.iter().chain(&address).for_each(|url| context.output.result(url));
+    let event = json!({ "event": "listening", "pin": pin, "urls": urls, "http": address });
+    context.output.message("event", event);
+    // What is shown ends with the program, and holds nothing up.
+    let board = Board::new(roots, server.traffic());
+    let _shown = http.map(|http| tokio::spawn(http.run(board)));
     // Without a service manager there is nobody to tell.
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    watchdog::start();
     server.run(until_requested(&context.stop)).await;
     Ok(Outcome { code: 0, summary: json!({ "pin": pin }) })
 }
@@ -77,14 +91,24 @@ async fn until_requested(stop: &Stop) {
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
 }
 
-fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
+/// Where to show what is kept, and that as a URL.
+async fn http(place: Option<&str>) -> Result<Option<(Http, String)>, Error> {
+    let Some(place) = place else { return Ok(None) };
+    let failed = |source| Error::NetListen { address: format!("http://{place}"), source };
+    let http = Http::bind(place).await.map_err(failed)?;
+    let url = format!("http://{}/", http.address().map_err(failed)?);
+    Ok(Some((http, url)))
+}
+
+fn clients(args: &ServeArgs, limits: &Limits) -> Result<(Clients, Vec<Root>), Error> {
     let mut clients = Clients::default();
     let quota = args.quota.map(|quota| quota.0);
-    let root = area(&args.root, Keeping { quota, delay: args.delete_delay })?;
+    let (root, shown) = area("root", &args.root, Keeping { quota, delay: args.delete_delay })?;
+    let mut roots = vec![shown];
     for pin in &args.allow {
         clients.allow(*pin, Client::new(root.clone(), limits));
     }
-    let Some(file) = &args.clients else { return Ok(clients) };
+    let Some(file) = &args.clients else { return Ok((clients, roots)) };
     let mut pins = BTreeSet::new();
     let mut areas: HashMap<String, (Keeping, Arc<Area>)> = HashMap::new();
     for (name, client) in read_clients(file)?.client {
@@ -99,8 +123,9 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
             None => {
                 // No object has a name with a dot in front: what the root's clients put cannot get in here.
                 let path = args.root.join(CLIENTS_DIRECTORY).join(&directory);
-                let area = (keeping, area(&path, keeping)?);
-                areas.entry(directory.clone()).or_insert(area).clone()
+                let (area, shown) = area(&format!("clients/{directory}"), &path, keeping)?;
+                roots.push(shown);
+                areas.entry(directory.clone()).or_insert((keeping, area)).clone()
             }
         };
         if agreed != keeping {
@@ -115,20 +140,25 @@ fn clients(args: &ServeArgs, limits: &Limits) -> Result<Clients, Error> {
         let known = Client::new(area, limits).delete_tokens(client.delete_token.0);
         clients.allow(client.pin.0, if client.append_only { known.append_only() } else { known });
     }
-    Ok(clients)
+    Ok((clients, roots))
 }
 
-/// A directory for clients. It is made now, so that to whoever has put nothing yet it is empty and not missing.
-fn area(directory: &Path, keeping: Keeping) -> Result<Arc<Area>, Error> {
+/// A directory for clients, and how it is shown. It is made now, so that to whoever has put nothing yet it is empty and
+/// not missing.
+fn area(name: &str, directory: &Path, keeping: Keeping) -> Result<(Arc<Area>, Root), Error> {
     let failed = |source| Error::Output { path: directory.to_owned(), source };
     std::fs::create_dir_all(directory).map_err(failed)?;
     let disk = Disk::open(directory)?;
     let area = Area::new(Arc::new(disk.clone()), keeping.quota);
     let delay = keeping.delay.filter(|delay| !delay.is_zero());
-    Ok(Arc::new(match delay {
+    let store = Store::new(Arc::new(disk.clone()));
+    let (name, path) = (name.to_owned(), directory.to_owned());
+    let root = Root { name, path, store, quota_bytes: keeping.quota };
+    let area = match delay {
         Some(delay) => area.with_trash(Trash::new(disk, delay)),
         None => area,
-    }))
+    };
+    Ok((Arc::new(area), root))
 }
 
 /// How much a directory holds, and for how long.
@@ -145,7 +175,7 @@ fn read_clients(file: &Path) -> Result<ClientsFile, Error> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ClientsFile {
+pub(super) struct ClientsFile {
     #[serde(default)]
     client: BTreeMap<String, ClientEntry>,
 }

@@ -8,8 +8,9 @@ use serde_json::json;
 use tanner_transports::net::{Identity, Patience, shown_pin};
 use tanner_transports::{Timetable, TransportError};
 
+use super::config::{Config, NamedStore};
 use super::facts::{Size, parse_cost, parse_label, parse_size};
-use super::node::{NamedStore, Stores, check_store_name, key_file};
+use super::node::{check_store_name, key_file};
 use super::{Context, Outcome};
 use crate::error::Error;
 
@@ -78,8 +79,7 @@ pub(super) async fn store(context: &Context, args: StoreArgs) -> Result<Outcome,
 
 async fn add(context: &Context, name: &str, url: &str, facts: NamedFacts) -> Result<Outcome, Error> {
     check_store_name(name)?;
-    let mut stores = Stores::read()?;
-    if stores.store.contains_key(name) {
+    if Config::read()?.store.contains_key(name) {
         return Err(Error::StoreNamed { name: name.to_owned() });
     }
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
@@ -105,29 +105,26 @@ async fn add(context: &Context, name: &str, url: &str, facts: NamedFacts) -> Res
     // The list is used from wherever tanner runs.
     let delete_token_file = delete_token_file.map(|path| std::path::absolute(&path).unwrap_or(path));
     let labels = labels.into_iter().collect();
-    stores.store.insert(
-        name.to_owned(),
-        NamedStore { url, labels, capacity, limit, cost, priority, delete_token_file },
-    );
-    stores.write()?;
+    let facts = NamedStore::new(url);
+    Config::add(name, &NamedStore { labels, capacity, limit, cost, priority, delete_token_file, ..facts })?;
     Ok(Outcome { code: 0, summary })
 }
 
 fn list(context: &Context) -> Result<Outcome, Error> {
-    let stores = Stores::read()?;
+    let stores = Config::read()?;
     for (name, store) in &stores.store {
         let facts = store.words();
         let line = format!("{name:<16} {}  {}", store.url, facts.join(" "));
         context.output.result(line.trim_end());
-        context.output.message("store", json!({ "name": name, "url": store.url, "facts": facts }));
+        context.output.message("event", store.event(name));
     }
     Ok(Outcome { code: 0, summary: json!({ "stores": stores.store.len() }) })
 }
 
 fn remove(context: &Context, name: &str) -> Result<Outcome, Error> {
-    let mut stores = Stores::read()?;
-    let removed = stores.store.remove(name).ok_or_else(|| Error::NoSuchStore { name: name.to_owned() })?;
-    stores.write()?;
+    let removed = Config::read()?.store.remove(name);
+    let removed = removed.ok_or_else(|| Error::NoSuchStore { name: name.to_owned() })?;
+    Config::remove(name)?;
     context.output.say(&format!("forgot {name}, which was {}", removed.url));
     Ok(Outcome { code: 0, summary: json!({ "name": name, "url": removed.url }) })
 }

@@ -1,13 +1,13 @@
 //! `tanner sweep`: what unfinished backups left is taken back.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 
 use super::args::JournalArgs;
 use super::output::time;
-use super::{Context, Outcome};
+use super::{Context, Outcome, clock};
 use crate::error::Error;
 use crate::id::{BackupId, IdError};
 use crate::sweep::{Sweep, SweepPlan, Swept};
@@ -33,7 +33,7 @@ pub(super) struct SweepArgs {
 pub(super) async fn sweep(context: &Context, args: SweepArgs) -> Result<Outcome, Error> {
     let ids = args.ids.iter().map(|id| id.parse()).collect::<Result<Vec<BackupId>, IdError>>()?;
     let journals = args.journal.journals();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now = clock::now();
     let swept = match &journals {
         None => Vec::new(),
         Some(journals) => {

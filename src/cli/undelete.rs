@@ -55,7 +55,7 @@ pub(super) async fn undelete(context: &Context, args: UndeleteArgs) -> Result<Ou
         match trash.restore(object).await {
             Ok(()) => {
                 restored += 1;
-                context.output.message("undeleted", fields(directory, object));
+                context.output.message("event", fields("undeleted", directory, object));
             }
             Err(error) => _ = failed.get_or_insert(error),
         }
@@ -84,11 +84,12 @@ fn list(context: &Context, directory: &Path, object: &Trashed) {
     let (bytes, deleted) = (size(object.bytes), time(seconds(object)));
     let line = format!("{deleted}  {}  {bytes:>10}  {}  {}", object.id, object.name, directory.display());
     context.output.result(&line);
-    context.output.message("deleted", fields(directory, object));
+    context.output.message("event", fields("deleted", directory, object));
 }
 
-fn fields(directory: &Path, object: &Trashed) -> serde_json::Value {
+fn fields(event: &str, directory: &Path, object: &Trashed) -> serde_json::Value {
     json!({
+        "event": event,
         "id": object.id, "name": object.name.as_str(), "bytes": object.bytes,
         "deleted_at": time(seconds(object)), "directory": directory.to_string_lossy(),
     })

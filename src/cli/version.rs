@@ -20,8 +20,16 @@ pub(super) fn version(context: &Context, args: &VersionArgs) -> Result<Outcome, 
         DiskIo::Positioned => "positioned I/O, as was asked for".into(),
         _ => ring::status(),
     };
+    let schemes: Vec<&str> = context.registry.schemes().collect();
     context.output.result(&format!("tanner {version}"));
     if args.verbose {
+        context.output.result(&format!(
+            "{:<10} {} {}",
+            "built for",
+            std::env::consts::ARCH,
+            std::env::consts::OS
+        ));
+        context.output.result(&format!("{:<10} {}", "stores", schemes.join(", ")));
         context.output.result(&format!("{:<10} {}", "simd", level.name()));
         context.output.result(&format!("{:<10} {status}", "disk I/O"));
         context.output.result(&format!("{:<10} {}", "readers", readers.join(", ")));
@@ -29,6 +37,7 @@ pub(super) fn version(context: &Context, args: &VersionArgs) -> Result<Outcome, 
     let in_use = in_use(context.disk_io);
     let summary = json!({
         "version": version,
+        "stores": schemes,
         "simd": level.name(),
         "disk_io": in_use,
         "io_uring_refusal": ring::refusal(),

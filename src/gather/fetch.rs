@@ -1,7 +1,6 @@
 //! A fetch on its thread.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::pin::pin;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -101,9 +100,10 @@ impl Reader for Fetch<'_> {
     fn take(&mut self, offset: u64, piece: &[u8]) -> Result<(), Halt> {
         // Where it has no thread of its own, nobody could cancel it.
         self.gather.stop.check().map_err(Halt::Failed)?;
-        let written = self.home.file.write_all_at(piece, self.home.start + offset);
+        let turned = self.home.turned(offset, piece);
+        let written = self.home.write(offset, &turned);
         written.map_err(|source| Halt::Failed(self.gather.failed(source)))?;
-        self.part.add(&self.home, offset, piece);
+        self.part.add(&self.home, offset, piece, &turned);
         self.gather.progress.advance(if self.part.source.is_some() { piece.len() as u64 } else { 0 });
         Ok(())
     }

@@ -26,12 +26,12 @@ use crate::parallel;
 use crate::progress::Progress;
 use crate::resources::{Resources, Stop};
 use crate::scheduler::reading::{Action, Fault, Reading, Source, State, TICK};
-use crate::staged::Staged;
+use crate::scratch::Scratch;
 
 /// What a gathering needs.
 pub(crate) struct Gather<'a> {
     pub(crate) found: &'a Found,
-    pub(crate) staged: &'a Staged,
+    pub(crate) staged: &'a Scratch,
     pub(crate) resources: &'a Resources,
     pub(crate) stop: &'a Stop,
     pub(crate) io: &'a Handle,

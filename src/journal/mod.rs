@@ -3,8 +3,9 @@
 //! A journal is one file, named by the id of its backup, locked while that is being made: the lock dies with the
 //! program, so a journal that can be locked is of a backup that nobody makes. It is a run of records, each with its
 //! length and a checksum, appended and made durable before what they speak of is relied on. A power cut may tear the
-//! last one: reading ends at the first that is not whole.
+//! last one: reading ends at the first that is not whole. Beside it are the [tags](crate::tags) of an encrypted backup.
 
+mod keys;
 mod record;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -12,11 +13,13 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+pub(crate) use self::keys::Keys;
 pub(crate) use self::record::{Contents, End, Header, Mark, Record, VERSION};
 use self::record::{frame, read};
+use crate::error::Error;
 use crate::id::BackupId;
 
 /// The journal of a backup that this program makes, goes on with, or takes back: nobody else does meanwhile.
@@ -33,11 +36,20 @@ pub(crate) struct Journal {
 
 impl Journal {
     fn create(path: PathBuf, id: BackupId, header: Header) -> io::Result<Self> {
-        let file = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&path)?;
-        lock(&file)?;
+        let file = loop {
+            let file = OpenOptions::new().append(true).read(true).create_new(true).mode(0o600).open(&path)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Until then others may take it for a beginning that nobody goes on with, and remove it.
+            if file.metadata()?.nlink() > 0 {
+                break file;
+            }
+        };
+        if header.keys.is_some() {
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(path.with_extension(TAGS))?;
+        }
         let contents = Contents::new(header.clone());
         let mut journal = Self { id, contents, path, file, bytes: 0, needed_bytes: 0 };
-        journal.append(Record::Header(header))?;
+        journal.append(Record::Header(header.into()))?;
         journal.needed_bytes = journal.bytes;
         sync_directory(&journal.path)?;
         Ok(journal)
@@ -57,12 +69,27 @@ impl Journal {
         }
         let (contents, bytes) = read(&mut file)?;
         let Some(contents) = contents else {
-            fs::remove_file(&path)?;
+            remove(&path)?;
             return Ok(None);
         };
         // What is torn would hide what comes behind it.
         file.set_len(bytes)?;
         Ok(Some(Self { id, contents, path, file, bytes, needed_bytes: bytes }))
+    }
+
+    /// The file of the tags. A pass that nobody waits for any more still has it for a while.
+    pub(crate) fn open_tags(&self) -> io::Result<File> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path.with_extension(TAGS))?;
+        lock(&file)?;
+        Ok(file)
+    }
+
+    /// The error for what cannot be done with it.
+    pub(crate) fn refused(&self, source: io::Error) -> Error {
+        match source.kind() {
+            ErrorKind::WouldBlock => Error::JournalBusy { id: self.id },
+            _ => Error::Journal { path: self.path.parent().unwrap_or(&self.path).to_owned(), source },
+        }
     }
 
     /// Adds a record, durably.
@@ -95,8 +122,7 @@ impl Journal {
 
     /// There is nothing left to go on with, or to take back.
     pub(crate) fn remove(self) -> io::Result<()> {
-        let _ = fs::remove_file(self.path.with_extension(NEW));
-        fs::remove_file(&self.path)
+        remove(&self.path)
     }
 }
 
@@ -134,14 +160,16 @@ impl Journals {
         Journal::open(self.path(id), id)
     }
 
-    /// All that can be read, the oldest first, whoever has them.
+    /// All that can be read, the oldest first, whoever has them. Mere beginnings that nobody has are removed.
     pub(crate) fn list(&self) -> io::Result<Vec<Listed>> {
         let mut listed = Vec::new();
         for id in self.ids()? {
             // One may be removed meanwhile; one that cannot be read is a sweep's business.
             let read = File::open(self.path(id)).and_then(|mut file| read(&mut file));
-            if let Ok((Some(contents), _)) = read {
-                listed.push(Listed { id, contents });
+            match read {
+                Ok((Some(contents), _)) => listed.push(Listed { id, contents }),
+                Ok((None, _)) => drop(self.open(id)),
+                Err(_) => {}
             }
         }
         listed.sort_by_key(|listed| (listed.contents.header.created, listed.id));
@@ -163,8 +191,33 @@ impl Journals {
     }
 }
 
+/// Reads a journal, and again what it would be rewritten to.
+pub(crate) fn check(bytes: &[u8]) -> io::Result<()> {
+    if let (Some(contents), _) = read(bytes)? {
+        let rewritten: Vec<u8> = contents.records().iter().flat_map(frame).collect();
+        let (again, whole) = read(rewritten.as_slice())?;
+        assert_eq!(
+            (again.as_ref(), whole),
+            (Some(&contents), rewritten.len() as u64),
+            "rewriting changes it"
+        );
+    }
+    Ok(())
+}
+
+/// Removes a journal last: what is beside it is found by it.
+fn remove(path: &Path) -> io::Result<()> {
+    for beside in [NEW, TAGS] {
+        match fs::remove_file(path.with_extension(beside)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::remove_file(path)
+}
+
 fn lock(file: &File) -> io::Result<()> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => Err(ErrorKind::WouldBlock.into()),
         locked => Ok(locked?),
     }
@@ -175,6 +228,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 const NEW: &str = "new";
+const TAGS: &str = "tags";
 /// Shorter journals are not rewritten.
 const REWRITE_BYTES: u64 = 4 << 20;
 /// How many times as long as it needs to be a journal may become.
@@ -185,7 +239,8 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
-    use super::{End, Header, Journals, Mark, REWRITE_BYTES, Record, VERSION};
+    use super::{End, Header, Journals, Keys, Mark, REWRITE_BYTES, Record, VERSION};
+    use crate::crypto::Epoch;
     use crate::id::BackupId;
 
     fn header() -> Header {
@@ -198,6 +253,9 @@ mod tests {
             stores: vec!["file:///a".into(), "file:///b".into()],
             survive: vec!["1 host".into()],
             block_bytes: vec![10, 20, 30],
+            readers: vec!["age1a".into()],
+            keys: Some(Keys::new(&[8; 16], &[9; 32], &[vec![1; 200]])),
+            chunk_steps: 64,
         }
     }
 
@@ -218,6 +276,12 @@ mod tests {
             Record::Marks(vec![mark(0, 5), mark(1, 6)]),
             Record::Marks(vec![mark(0, 4), mark(1, 9)]),
             Record::Made(vec![[1; 32].into(); 3]),
+            Record::Sealed(b"sealed".to_vec().into()),
+            Record::Tagged(9),
+            Record::Epoch(Epoch::random(30).into()),
+            Record::Tagged(8),
+            Record::Epoch(Epoch::random(70).into()),
+            Record::Epoch(Epoch::random(50).into()),
             Record::End(End::Publishing),
             Record::End(End::Published),
         ] {
@@ -272,6 +336,22 @@ mod tests {
         assert_eq!(journal.contents, contents);
         journal.remove().unwrap();
         assert!(journals.open(id).unwrap().is_none() && journals.ids().unwrap().is_empty());
+    }
+
+    /// A program that was killed before the first record was whole had stored nothing.
+    #[test]
+    fn a_mere_beginning_is_removed_unless_it_is_somebodys() {
+        let place = tempfile::tempdir().unwrap();
+        let journals = Journals::within(place.path().to_owned());
+        let id = BackupId::random();
+        let journal = journals.create(id, header()).unwrap();
+        let bytes = fs::read(&journal.path).unwrap();
+        for length in [0, 1, bytes.len() - 1] {
+            fs::write(&journal.path, &bytes[..length]).unwrap();
+            assert!(journals.list().unwrap().is_empty() && journals.ids().unwrap() == [id]);
+        }
+        drop(journal);
+        assert!(journals.list().unwrap().is_empty() && journals.ids().unwrap().is_empty());
     }
 
     #[test]

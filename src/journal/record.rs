@@ -1,7 +1,6 @@
 //! The records of a journal, byte for byte: the length of what follows, a checksum of it, and it itself in CBOR.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
 use blake3::Hash;
@@ -9,6 +8,9 @@ use minicbor::bytes::{ByteArray, ByteVec};
 use minicbor::{Decode, Encode};
 use tanner_transports::Kept;
 
+use super::keys::Keys;
+use crate::crypto::{EPOCH_NAME_BYTES, Epoch, EpochName, Epochs};
+use crate::geometry::SMALL_SYMBOLS_BYTES_MAX;
 use crate::manifest::encode;
 
 /// What a backup is, as far as another run has to know.
@@ -37,6 +39,15 @@ pub(crate) struct Header {
     /// Bytes of each block.
     #[n(7)]
     pub(crate) block_bytes: Vec<u64>,
+    /// Who can read it; nobody is named if everybody can.
+    #[n(8)]
+    pub(crate) readers: Vec<String>,
+    /// What it is encrypted with, if it is.
+    #[n(9)]
+    pub(crate) keys: Option<Keys>,
+    /// Steps in a chunk: a tag is of one.
+    #[n(10)]
+    pub(crate) chunk_steps: u64,
 }
 
 /// How much of a block was made, and what of it is kept.
@@ -71,6 +82,27 @@ impl Mark {
     }
 }
 
+/// An epoch, as it is written down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Encode, Decode)]
+pub(crate) struct Begin {
+    #[n(0)]
+    first_step: u64,
+    #[n(1)]
+    name: ByteArray<EPOCH_NAME_BYTES>,
+}
+
+impl From<Epoch> for Begin {
+    fn from(epoch: Epoch) -> Self {
+        Self { first_step: epoch.first_step, name: epoch.name.0.into() }
+    }
+}
+
+impl From<Begin> for Epoch {
+    fn from(begin: Begin) -> Self {
+        Self { first_step: begin.first_step, name: EpochName(begin.name.into()) }
+    }
+}
+
 /// How far the end of a backup got.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Encode, Decode)]
 pub(crate) enum End {
@@ -83,12 +115,15 @@ pub(crate) enum End {
     /// Whatever is left of it is to go.
     #[n(2)]
     Removing,
+    /// The same of one that was finished: its manifests are to go before anything else does.
+    #[n(3)]
+    Forgetting,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Encode, Decode)]
 pub(crate) enum Record {
     #[n(0)]
-    Header(#[n(0)] Header),
+    Header(#[n(0)] Box<Header>),
     /// The store of each block, from here on.
     #[n(1)]
     Homes(#[n(0)] Vec<u32>),
@@ -99,6 +134,15 @@ pub(crate) enum Record {
     Made(#[n(0)] Vec<ByteArray<32>>),
     #[n(4)]
     End(#[n(0)] End),
+    /// The manifest, byte for byte as stores may have it from here on.
+    #[n(5)]
+    Sealed(#[n(0)] ByteVec),
+    /// The tags of so many chunks are durable.
+    #[n(6)]
+    Tagged(#[n(0)] u64),
+    /// Nothing is encrypted any more by the keys of before, from a step on.
+    #[n(7)]
+    Epoch(#[n(0)] Begin),
 }
 
 /// What is in a journal.
@@ -112,11 +156,24 @@ pub(crate) struct Contents {
     /// The hash of each block, once all are known.
     pub(crate) made: Option<Vec<ByteArray<32>>>,
     pub(crate) end: Option<End>,
+    pub(crate) sealed: Option<ByteVec>,
+    /// Chunks whose tags are durable.
+    pub(crate) tagged: u64,
+    pub(crate) epochs: Epochs,
 }
 
 impl Contents {
     pub(super) fn new(header: Header) -> Self {
-        Self { header, homes: Vec::new(), marks: BTreeMap::new(), made: None, end: None }
+        Self {
+            header,
+            homes: Vec::new(),
+            marks: BTreeMap::new(),
+            made: None,
+            end: None,
+            sealed: None,
+            tagged: 0,
+            epochs: Epochs::default(),
+        }
     }
 
     /// Takes in a record. Marks may come in any order.
@@ -137,25 +194,33 @@ impl Contents {
                 }
             }
             Record::Made(hashes) => self.made = Some(hashes),
+            Record::Sealed(bytes) => self.sealed = Some(bytes),
+            Record::Tagged(chunks) => self.tagged = self.tagged.max(chunks),
+            // Whoever wrote it had asked.
+            Record::Epoch(begin) => _ = self.epochs.begin(begin.into()),
             Record::End(end) => self.end = self.end.max(Some(end)),
         }
     }
 
     /// The records that say the same as all that were taken in.
     pub(super) fn records(&self) -> Vec<Record> {
-        let mut records = vec![Record::Header(self.header.clone())];
+        let mut records = vec![Record::Header(self.header.clone().into())];
+        records.push(Record::Tagged(self.tagged));
+        records.extend(self.epochs.iter().map(|epoch| Record::Epoch((*epoch).into())));
         records.extend(self.homes.iter().cloned().map(Record::Homes));
         records.push(Record::Marks(self.marks.values().cloned().collect()));
         records.extend(self.made.clone().map(Record::Made));
+        records.extend(self.sealed.clone().map(Record::Sealed));
         records.extend(self.end.map(Record::End));
         records
     }
 
     /// Whether what it says of blocks and stores can be: they are all there.
     fn is_sound(&self) -> bool {
-        let Header { version, stores, block_bytes, .. } = &self.header;
+        let Header { version, stores, block_bytes, chunk_steps, .. } = &self.header;
         let is_store = |&store: &u32| (store as usize) < stores.len();
         *version == VERSION
+            && (block_bytes.is_empty() || (1..=CHUNK_STEPS_MAX).contains(chunk_steps))
             && self.homes.iter().all(|homes| homes.len() == block_bytes.len() && homes.iter().all(is_store))
             && self
                 .marks
@@ -175,7 +240,7 @@ impl Contents {
 }
 
 /// Whole records from the begin, and how many bytes they have.
-pub(super) fn read(file: &mut File) -> io::Result<(Option<Contents>, u64)> {
+pub(super) fn read(file: impl Read) -> io::Result<(Option<Contents>, u64)> {
     let mut bytes = Vec::new();
     file.take(JOURNAL_BYTES_MAX).read_to_end(&mut bytes)?;
     let (mut contents, mut rest): (Option<Contents>, &[u8]) = (None, &bytes);
@@ -184,7 +249,7 @@ pub(super) fn read(file: &mut File) -> io::Result<(Option<Contents>, u64)> {
         // What is whole and says nothing is not torn, but of another version.
         let record = minicbor::decode(body).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))?;
         match (&mut contents, record) {
-            (None, Record::Header(header)) => contents = Some(Contents::new(header)),
+            (None, Record::Header(header)) => contents = Some(Contents::new(*header)),
             (None, _) => break,
             (Some(contents), record) => contents.add(record),
         }
@@ -213,7 +278,9 @@ fn unframe(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     is_whole.then_some((body, rest))
 }
 
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 3;
+/// No chunk has more: those of small symbols take a source whole.
+const CHUNK_STEPS_MAX: u64 = SMALL_SYMBOLS_BYTES_MAX;
 const CHECKSUM_BYTES: usize = 16;
 /// More is not read. The widest backup, with the longest tokens, needs less.
 const JOURNAL_BYTES_MAX: u64 = 512 << 20;

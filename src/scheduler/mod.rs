@@ -25,6 +25,7 @@ pub use facts::{
     Facts, Free, LABEL_BYTES_MAX, LABELS_MAX, LabelError, Labels, Measured, STORE, check_labels,
 };
 pub use need::{Need, Refusal};
+pub(crate) use place::widest_first;
 pub use place::{Blocks, Placed, Task};
 pub use policy::{Cheapest, Even, Fastest, Policy, SoFar, Survive};
 pub use survive::{DomainLosses, Margin, Placement, Proof, Spread};

@@ -216,7 +216,7 @@ fn deal(counts: &[usize]) -> Vec<usize> {
 }
 
 /// The labels that have several domains, those with the fewest first, and the stores themselves.
-fn widest_first(labels: &[Labels]) -> Vec<String> {
+pub(crate) fn widest_first(labels: &[Labels]) -> Vec<String> {
     let all: BTreeSet<&str> = labels.iter().flat_map(|labels| labels.keys().map(String::as_str)).collect();
     let count = |label: &&str| Domains::of_label(label, labels).count;
     let mut several: Vec<&str> = all.into_iter().chain([STORE]).filter(|label| count(label) > 1).collect();

@@ -13,6 +13,7 @@ use super::net::{Heard, Net, Ticker};
 use super::pass::{BUFFERS_MAX, Pass, Stream};
 use super::store::{Answer, Name, No, Reply, Request as Ask};
 use super::world::{Ending, World};
+use crate::crypto::Epochs;
 use crate::manifest::Manifest;
 use crate::places::Places;
 use crate::scheduler::writing::{Action, Passed, Request, Verdict, Writing};
@@ -360,7 +361,9 @@ impl<'a> Program<'a> {
                 created: world.created,
                 modified: None,
                 source_hash: blake3::hash(&world.source),
+                epochs: Epochs::default(),
                 places: Places::new(&writing.homes().of, &world.labels(), &first),
+                is_archive: false,
             };
             manifest.to_bytes().into()
         });

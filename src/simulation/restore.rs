@@ -13,7 +13,7 @@ use super::store::{Answer, Name, No, Reply, Request};
 use super::world::World;
 use crate::copies::Copies;
 use crate::hash::PieceHasher;
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, SealedManifest};
 use crate::scheduler::reading::{Action, CUT_BYTES, FETCHES_MAX, Fault, Reading, State};
 
 /// What a restore gave.
@@ -117,7 +117,7 @@ impl Program<'_> {
         let mut copies = Copies::default();
         for (store, answer) in answers.into_iter().enumerate() {
             let Ok(Answer::Bytes(bytes)) = answer else { continue };
-            if let Ok(manifest) = Manifest::from_bytes_of(self.world.id, &bytes) {
+            if let Ok(manifest) = SealedManifest::from_bytes_of(self.world.id, &bytes) {
                 copies.add(store, manifest);
                 if self.restore.mistake == Some(Mistake::TrustsTheFirstManifest) {
                     break;
@@ -127,7 +127,8 @@ impl Program<'_> {
         if copies.is_empty() {
             return Err(Restored::Refused("no manifest"));
         }
-        copies.most().map(|(manifest, _)| manifest).ok_or(Restored::Refused("manifests differ"))
+        let best = copies.best().ok().flatten().and_then(|(manifest, _)| manifest.into_plain());
+        best.ok_or(Restored::Refused("manifests differ"))
     }
 
     fn listed(&mut self, blocks: usize) -> Result<Vec<BlockSet>, Restored> {
@@ -335,7 +336,8 @@ impl Program<'_> {
             if blake3::hash(&content) != manifest.hashes[block] && !self.skips(false) {
                 return Err(Restored::Refused("a decoded block is wrong"));
             }
-            source.add(geometry.data_range(block).start, &content);
+            let range = geometry.source_ranges(block, 0..u64::MAX).next();
+            source.add(range.map_or(0, |range| range.start), &content);
             bytes.extend(content);
         }
         if source.finish() != Some(manifest.source_hash) && !self.skips(true) {

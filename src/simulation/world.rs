@@ -130,8 +130,11 @@ impl World {
             copies.extend((0..dice.within(1, 6)).map(|_| (dice.below(count), dice.below(count))));
         }
         let restore_killed = dice.chance(0.3).then(|| (dice.seconds(0.05, 5.0), dice.chance(0.3)));
+        let mut id: [u8; 16] = dice.bytes(16).try_into().expect("16 bytes");
+        // That of a plain backup.
+        id[0] &= 0x7f;
         Self {
-            id: BackupId::from_bytes(dice.bytes(16).try_into().expect("16 bytes")),
+            id: BackupId::from_bytes(id),
             source,
             geometry,
             blocks,
@@ -278,7 +281,7 @@ fn encoded(codec: &Codec, geometry: &Geometry, source: &[u8]) -> Vec<Bytes> {
     let profile = geometry.profile();
     let length = usize::try_from(geometry.steps()).expect("small") * profile.unit();
     let range = |block| {
-        let range = geometry.data_range(block);
+        let range = geometry.source_ranges(block, 0..u64::MAX).next().unwrap_or(0..0);
         &source[range.start as usize..range.end as usize]
     };
     let padded = |block| {

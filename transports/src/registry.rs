@@ -78,6 +78,10 @@ impl Registry {
     /// # Errors
     /// `UnknownScheme`, or what the opener reports, such as `BadUrl`.
     pub fn open(&self, url: &str) -> Result<Arc<dyn Transport>> {
+        if url.len() > URL_BYTES_MAX {
+            let url = url.chars().take(80).collect();
+            return Err(TransportError::BadUrl { url, reason: "it is longer than 16 KiB" });
+        }
         let Some(scheme) = scheme(url) else {
             return Ok(Arc::new(Disk::open(url)?.with_io(self.disk_io)?));
         };
@@ -109,6 +113,9 @@ impl fmt::Debug for Registry {
         f.debug_tuple("Registry").field(&self.openers.keys()).finish()
     }
 }
+
+/// Bytes of the longest URL or path: it may be a wrapper around a wrapper and so on, and each takes some of the stack.
+const URL_BYTES_MAX: usize = 16 * 1024;
 
 type Opener = dyn Fn(&Registry, &str) -> Result<Arc<dyn Transport>> + Send + Sync;
 

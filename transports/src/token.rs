@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -55,8 +55,8 @@ impl DeleteToken {
             _ => io(error),
         })?;
         let meta = file.metadata().map_err(io)?;
-        if meta.mode() & 0o077 != 0 {
-            return Err(TokenError::Exposed { path: path.to_owned(), mode: meta.mode() & 0o777 });
+        if let Some(mode) = crate::exposed_mode(path, &meta) {
+            return Err(TokenError::Exposed { path: path.to_owned(), mode });
         }
         // Its capacity from the start: growing would leave a copy behind.
         let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX));
@@ -197,7 +197,7 @@ const FILE_BYTES_MAX: usize = 256;
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

@@ -128,7 +128,8 @@ pub trait Transport: Send + Sync + Debug {
 /// is [resumed](Transport::resume). Only `commit` and `abandon` take them away.
 #[async_trait]
 pub trait Put: Send {
-    /// Adds bytes to the end. Returns when the store has taken charge of them, which is the back-pressure.
+    /// Adds bytes to the end. Returns when the store has taken charge of them, which is the back-pressure. Without bytes it
+    /// changes nothing, but tells a store that gives up who is silent that more is to come.
     ///
     /// # Errors
     /// `WrongLength` as soon as more than the declared length was written.

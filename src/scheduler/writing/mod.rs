@@ -63,6 +63,8 @@ pub(crate) struct Writing {
     may_mend: bool,
     /// Whether what is there is left to another run.
     is_suspended: bool,
+    /// Whether the source can be read but once: then what gets lost on the way is lost.
+    is_read_once: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +107,7 @@ impl Writing {
             is_resumed: false,
             may_mend: false,
             is_suspended: false,
+            is_read_once: false,
         };
         writing.open(&writing.missing());
         writing
@@ -113,6 +116,11 @@ impl Writing {
     /// Whether from here on a run that is to stop leaves what it stored for another one.
     pub(crate) fn be_resumable(&mut self, is_resumable: bool) {
         self.is_resumable = is_resumable;
+    }
+
+    /// Whether the source can be read but once.
+    pub(crate) fn read_once(&mut self, is_read_once: bool) {
+        self.is_read_once = is_read_once;
     }
 
     /// An earlier run made these blocks durable, and may have left something in these places: blocks and their stores.
@@ -193,7 +201,7 @@ impl Writing {
             // The cheapest to make again are data blocks, of which only their part of the source is read.
             let of_store = streams.iter().filter(|&&(_, of)| of == store).map(|&(block, _)| block);
             let blocks: Vec<usize> = of_store.take(count).collect();
-            if seen.stalled <= STALLED && !self.may_move(store, &blocks) {
+            if seen.stalled <= STALLED && (self.is_read_once || !self.may_move(store, &blocks)) {
                 continue;
             }
             for &block in &blocks {
@@ -317,7 +325,8 @@ impl Writing {
                 // What an earlier run stored is read once more: else nobody knows the source's hash.
                 let is_resumed = self.passes == 0 && !self.live.is_empty();
                 let is_open = self.phase == Phase::Opening && (is_resumed || self.streams().next().is_some());
-                if !missing.is_empty() && self.homes.move_away(&missing) {
+                let may_make = self.passes == 0 || !self.is_read_once;
+                if may_make && !missing.is_empty() && self.homes.move_away(&missing) {
                     missing.iter().for_each(|&block| self.moved.insert(block));
                     self.open(&missing);
                 } else if is_open {

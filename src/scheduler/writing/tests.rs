@@ -145,6 +145,28 @@ fn blocks_whose_commit_fails_are_made_again_by_a_narrow_pass() {
     assert_eq!((played.passes(), played.writing.live().len()), (vec![BLOCKS, 3], BLOCKS));
 }
 
+/// A stream is over when it was read: another pass would find nothing.
+#[test]
+fn of_a_source_that_can_be_read_but_once_nothing_is_read_again() {
+    let mut played = Played::new(1);
+    played.writing.read_once(true);
+    played.fails = Box::new(|request| matches!(request, Request::Commit { store: 2, .. }));
+    let standing = kept(played.play(good));
+    assert!(!standing.is_complete && standing.blocks_survivable == 2);
+    assert_eq!((played.passes(), played.writing.live().len()), (vec![BLOCKS], BLOCKS - 3));
+    // Before it is read, others take what a store does not.
+    let mut played = Played::new(1);
+    played.writing.read_once(true);
+    played.fails = Box::new(|request| request.store() == 2);
+    kept(played.play(good));
+    assert_eq!((played.passes(), played.writing.live().len()), (vec![BLOCKS], BLOCKS));
+    // Too little for a restore is no backup.
+    let mut played = Played::new(1);
+    played.writing.read_once(true);
+    played.fails = Box::new(|request| matches!(request, Request::Commit { store: 0..=2, .. }));
+    assert_eq!(played.play(good), Some(Verdict::TooFewBlocks));
+}
+
 /// Without a deadline one server that accepts everything and confirms nothing keeps all backups from being made.
 #[test]
 fn a_store_that_never_commits_loses_its_blocks_like_one_that_fails() {

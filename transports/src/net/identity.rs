@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -11,6 +11,7 @@ use aws_lc_rs::digest;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
+use zeroize::{Zeroize, Zeroizing};
 
 /// SHA-256 of the `SubjectPublicKeyInfo` in a certificate: names a key, whatever else the certificate says. Written
 /// as 64 hexadecimal digits. No secret.
@@ -55,13 +56,13 @@ impl FromStr for Pin {
     }
 }
 
-/// The key of this node and its certificate.
+/// The key of this node and its certificate. The key is never shown, and wiped when this is dropped.
 pub struct Identity {
     certificate: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
     pin: Pin,
     /// Both as they are written.
-    pem: String,
+    pem: Zeroizing<String>,
 }
 
 impl Identity {
@@ -76,7 +77,7 @@ impl Identity {
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(rcgen::DnType::CommonName, "tanner node");
         let signed = params.self_signed(&key).expect(made);
-        let pem = format!("{}{}", signed.pem(), key.serialize_pem());
+        let pem = Zeroizing::new(format!("{}{}", signed.pem(), *Zeroizing::new(key.serialize_pem())));
         let certificate = signed.der().clone();
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect(made);
         let pin = Pin::of(&certificate).expect(made);
@@ -95,13 +96,16 @@ impl Identity {
             _ => io(error),
         })?;
         let meta = file.metadata().map_err(io)?;
-        if meta.mode() & 0o077 != 0 {
-            return Err(IdentityError::Exposed { path: path.to_owned(), mode: meta.mode() & 0o777 });
+        if let Some(mode) = crate::exposed_mode(path, &meta) {
+            return Err(IdentityError::Exposed { path: path.to_owned(), mode });
         }
         let broken = || IdentityError::Broken { path: path.to_owned() };
-        let mut pem = Vec::new();
-        file.take(FILE_BYTES_MAX).read_to_end(&mut pem).map_err(io)?;
-        let pem = String::from_utf8(pem).map_err(|_| broken())?;
+        // All the room at once: a text that grows leaves copies behind.
+        let mut pem = Zeroizing::new(String::with_capacity(FILE_BYTES_MAX));
+        file.take(FILE_BYTES_MAX as u64).read_to_string(&mut pem).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => broken(),
+            _ => io(error),
+        })?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| broken())?;
         let key = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| broken())?;
         let pin = Pin::of(&certificate).map_err(|_| broken())?;
@@ -136,6 +140,12 @@ impl Identity {
         let certified = rustls::sign::CertifiedKey::from_der(chain, key, &super::tls::provider())?;
         certified.keys_match()?;
         Ok(certified)
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        self.key.zeroize();
     }
 }
 
@@ -183,12 +193,12 @@ pub enum IdentityError {
 }
 
 /// Bytes that are read of a file which should hold one key and one certificate.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+const FILE_BYTES_MAX: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
     use std::fs::{self, Permissions};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

@@ -30,8 +30,11 @@ impl Put for RemotePut {
         let mut call = self.call.take().ok_or_else(|| over(&self.at))?;
         self.written = self.written.saturating_add(bytes.len() as u64);
         check_length(&self.at, self.length, self.written, false)?;
-        while !bytes.is_empty() {
+        loop {
             call.send_data(bytes.split_to(bytes.len().min(PIECE_BYTES))).await?;
+            if bytes.is_empty() {
+                break;
+            }
         }
         self.call = Some(call);
         Ok(())

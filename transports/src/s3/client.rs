@@ -20,13 +20,14 @@ use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, RetryConfig};
 use reqwest::redirect::Policy;
 use tokio::time::{Instant, timeout};
 
+use super::credentials::Credentials;
 use super::url::Address;
 use crate::{Result, Target, TransportError};
 
 /// The keys that sign requests.
 #[derive(Clone)]
 pub enum S3Keys {
-    /// What the variables `AWS_*` of the process say: a key, a token, a role.
+    /// What the variables `AWS_*` of the process say: a key, a file of keys, a token, a role.
     Environment,
     /// One key.
     Key {
@@ -35,6 +36,15 @@ pub enum S3Keys {
         /// The key.
         secret: String,
     },
+    /// One key that ends with a session.
+    Session {
+        /// The name of the key, which is no secret.
+        id: String,
+        /// The key.
+        secret: String,
+        /// What says of which session it is.
+        token: String,
+    },
 }
 
 impl fmt::Debug for S3Keys {
@@ -42,6 +52,7 @@ impl fmt::Debug for S3Keys {
         match self {
             Self::Environment => f.write_str("Environment"),
             Self::Key { id, .. } => write!(f, "Key({id})"),
+            Self::Session { id, .. } => write!(f, "Session({id})"),
         }
     }
 }
@@ -98,6 +109,9 @@ pub(super) fn connect(
         S3Keys::Key { id, secret } => {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
         }
+        S3Keys::Session { id, secret, token } => {
+            builder = builder.with_access_key_id(id).with_secret_access_key(secret).with_token(token);
+        }
     }
     if let Some(region) = &address.region {
         builder = builder.with_region(region);
@@ -116,7 +130,7 @@ pub(super) fn connect(
     Ok((builder.build().map_err(failed)?, http.map_err(failed)?))
 }
 
-/// Takes keys and region from the environment, and nothing that would change what is sent where.
+/// Takes keys and region from the environment, or the file that it names, and nothing that would change what is sent where.
 fn from_environment(mut builder: AmazonS3Builder, address: &Address) -> Result<AmazonS3Builder> {
     use AmazonS3ConfigKey as Key;
     let set: HashMap<Key, String> = std::env::vars()
@@ -131,10 +145,21 @@ fn from_environment(mut builder: AmazonS3Builder, address: &Address) -> Result<A
         Key::MetadataEndpoint,
         Key::SkipSignature,
     ];
+    let refused = |source| TransportError::Refused { at: Target::store(address.url()), source };
     // Without any the client would ask a machine on the network that is there at AWS only.
-    if !ways.iter().any(|way| set.contains_key(way)) {
-        let source = std::io::Error::other("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
-        return Err(TransportError::Refused { at: Target::store(address.url()), source });
+    let has_way = ways.iter().any(|way| set.contains_key(way));
+    match variable("AWS_SHARED_CREDENTIALS_FILE") {
+        Some(path) if !set.contains_key(&Key::AccessKeyId) => {
+            let profile = variable("AWS_PROFILE").unwrap_or_else(|| "default".into());
+            let keys = Credentials::read(path.as_ref(), &profile);
+            let keys = keys.map_err(|error| refused(std::io::Error::other(error)))?;
+            builder = builder.with_access_key_id(keys.id).with_secret_access_key(keys.secret.as_str());
+            if let Some(token) = &keys.token {
+                builder = builder.with_token(token.as_str());
+            }
+        }
+        _ if has_way => {}
+        _ => return Err(refused(std::io::Error::other(NO_KEYS))),
     }
     let rest = [
         Key::SecretAccessKey,
@@ -152,6 +177,10 @@ fn from_environment(mut builder: AmazonS3Builder, address: &Address) -> Result<A
         }
     }
     Ok(builder)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// What the guard saw go wrong.
@@ -285,6 +314,8 @@ fn holds(bytes: &[u8], word: &[u8]) -> bool {
     bytes.windows(word.len()).any(|window| window == word)
 }
 
+const NO_KEYS: &str =
+    "name a file of keys in AWS_SHARED_CREDENTIALS_FILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
 /// Bytes of the largest answer that is not an object, and so its memory. A page of a listing holds 1000 keys of at
 /// most 1024 bytes, each with a few hundred bytes around it.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

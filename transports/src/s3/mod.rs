@@ -5,6 +5,7 @@
 //! the condition and overwrite.
 
 mod client;
+mod credentials;
 mod error;
 mod parts;
 mod put;
@@ -67,6 +68,14 @@ impl S3 {
     /// `BadUrl`; `Refused` when the environment has no keys.
     pub fn from_url(url: &str) -> Result<Self> {
         Self::open(url, &S3Keys::Environment, Patience::default())
+    }
+
+    /// The one spelling of such a URL.
+    ///
+    /// # Errors
+    /// `BadUrl`.
+    pub fn spelling(url: &str) -> Result<String> {
+        Address::parse(url).map(|address| address.url())
     }
 
     /// As [`from_url`](Self::from_url), with keys and patience of your own.

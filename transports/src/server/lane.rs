@@ -222,7 +222,7 @@ impl Service {
         loop {
             let _room = self.room(READ_BYTES).await?;
             match self.at_work(pieces.try_next()).await? {
-                Ok(Some(piece)) => self.lane.writer.data(piece).await?,
+                Ok(Some(piece)) => self.send(piece).await?,
                 Ok(None) => return Ok(Ok(())),
                 Err(error) => return Ok(Err(error)),
             }
@@ -241,12 +241,19 @@ impl Service {
             Ok(ranges) => {
                 let bytes: Bytes = ranges.concat().into();
                 if !bytes.is_empty() {
-                    self.lane.writer.data(bytes).await?;
+                    self.send(bytes).await?;
                 }
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error)),
         }
+    }
+
+    async fn send(&mut self, bytes: Bytes) -> io::Result<()> {
+        let count = bytes.len();
+        self.lane.writer.data(bytes).await?;
+        self.shared.traffic.get(count);
+        Ok(())
     }
 
     async fn end_of(&mut self, sent: Result<()>) -> io::Result<()> {
@@ -265,6 +272,7 @@ impl Service {
     }
 
     pub(super) async fn refuse(&mut self, error: &TransportError) -> io::Result<()> {
+        self.shared.traffic.refuse();
         self.answer(&Answer::Error(Refusal::of(error))).await
     }
 

@@ -12,6 +12,7 @@ mod put;
 mod quic;
 mod taken_back;
 mod tcp;
+mod traffic;
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 pub use area::Area;
 pub use clients::{Client, Clients};
 pub use limits::Limits;
+pub use traffic::Traffic;
 
 use crate::net::{Identity, Pin, server_config};
 
@@ -71,6 +73,11 @@ impl Server {
         self.identity.pin()
     }
 
+    /// What goes through it, to be looked at while it runs.
+    pub fn traffic(&self) -> Arc<Traffic> {
+        self.shared.traffic.clone()
+    }
+
     /// Serves until `stop` ends, then lets the requests under way end within [`Limits::stop_time`].
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
@@ -103,6 +110,7 @@ struct Shared {
     inflight: Arc<Semaphore>,
     tcp: Arc<Semaphore>,
     quic: Arc<Semaphore>,
+    traffic: Arc<Traffic>,
 }
 
 impl Shared {
@@ -110,7 +118,7 @@ impl Shared {
         let semaphore = |most| Arc::new(Semaphore::new(most));
         let inflight = semaphore(limits.inflight_bytes);
         let (tcp, quic) = (semaphore(limits.tcp_connections), semaphore(limits.quic_connections));
-        Self { clients, limits, inflight, tcp, quic }
+        Self { clients, limits, inflight, tcp, quic, traffic: Arc::default() }
     }
 }
 

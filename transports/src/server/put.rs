@@ -87,12 +87,18 @@ impl Service {
         if let Err(error) = check_length(&at, object.length, object.written, false) {
             return Ok(Err(error));
         }
+        if bytes.is_empty() {
+            // The client is slow, and that is all.
+            return Ok(Ok(()));
+        }
         let Incoming { put, reservation, written, .. } = object;
+        let count = bytes.len();
         let taken = async {
             reservation.hold(&at, *written).await?;
             put.write(bytes).await
         };
-        self.at_work(taken).await
+        let taken = self.at_work(taken).await?;
+        Ok(taken.inspect(|()| self.shared.traffic.put(count)))
     }
 
     /// Lets the object outlive its lane, and says so. The inner result is that of the store.

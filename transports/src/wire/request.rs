@@ -119,7 +119,6 @@ impl Request {
                 Self::Hello { version: fields.u16()? }
             }
             Kind::Put => Self::Put { name: fields.name()?, length: fields.option()? },
-            Kind::Data if fields.rest.is_empty() => return Err(fields.malformed("nothing in it")),
             Kind::Data => Self::Data(fields.rest.split_off(0)),
             Kind::Commit => Self::Commit,
             Kind::Abandon => Self::Abandon,

@@ -289,12 +289,18 @@ fn a_length_is_refused_before_memory_is_taken_for_it() {
     }
 }
 
+/// Who waits for a slow source would be given up.
+#[test]
+fn a_client_may_say_that_more_is_to_come() {
+    assert_eq!(Request::decode(Kind::Data, "".into()), Ok(Request::Data("".into())));
+}
+
 #[test]
 fn each_malformed_frame_is_named() {
     let request = |kind, bytes: &'static [u8]| Request::decode(kind, bytes.into()).unwrap_err().to_string();
     let answer = |kind, bytes: &'static [u8]| Answer::decode(kind, bytes.into()).unwrap_err().to_string();
     assert_eq!(request(Kind::Hello, b"tenner\x01\0"), "a Hello frame with another magic");
-    assert_eq!(request(Kind::Data, b""), "a Data frame with nothing in it");
+    assert_eq!(answer(Kind::Data, b""), "a Data frame with nothing in it");
     assert_eq!(request(Kind::Stat, b"\x05id/7"), "a Stat frame with less in it than it says");
     assert_eq!(request(Kind::Stat, b"\x04id/7x"), "a Stat frame with more in it than it says");
     assert_eq!(request(Kind::Stat, b"\x04../7"), "a Stat frame with what is not the name of an object");

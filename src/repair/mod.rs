@@ -8,23 +8,27 @@
 //! Repairs may run at the same time. One may delete what another put since it looked, but it has a good copy of its own
 //! by then: before its delete, ready to be named in that place or already named in another.
 
+mod aims;
+mod manifests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use tanner_kernels::BlockSet;
 use tanner_transports::TransportError;
 use tokio::runtime::Handle;
 
+use self::manifests::InPlace;
 use crate::error::Error;
-use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, read_manifest};
-use crate::manifest::{Manifest, ManifestError};
+use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, no_such_backup};
+use crate::margins::labels_of;
 use crate::parallel::blocking;
 use crate::place::{Jobs, wrong_copies};
 use crate::progress::Progress;
 use crate::rebuild::{Rebuild, Sources};
 use crate::resources::{Resources, Stop};
-use crate::store::{block_name, manifest_name, put_and_read_back};
+use crate::scheduler::Demand;
+use crate::store::block_name;
 use crate::streams::{Writer, abandon};
 use crate::verify::{Health, glance, verify};
 
@@ -39,6 +43,11 @@ pub struct Repair {
     pub quick: bool,
     /// Whether to say what would be done and do nothing.
     pub dry_run: bool,
+    /// A store that is to hold nothing that no other one has: what is good in it is copied to others, and it gets nothing.
+    pub leaving: Option<usize>,
+    /// What must be survived in the end; without it what was survived as the blocks were placed, as far as their manifest
+    /// says so to whoever opened it.
+    pub survive: Vec<Demand>,
 }
 
 /// What became of a repair.
@@ -60,6 +69,8 @@ pub struct RepairReport {
     pub health: Health,
     /// Whether each of the stores has the manifest now.
     pub has_manifest: Vec<bool>,
+    /// Losses that were to be survived, and are not.
+    pub broken: Vec<Demand>,
     /// Whether every block was read.
     pub verified: bool,
     /// Bytes read from stores, or with a dry run those read and those to be read.
@@ -72,7 +83,7 @@ impl RepairReport {
     /// Whether nothing is wrong any more.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.health.damages.is_empty() && !self.has_manifest.contains(&false)
+        self.health.damages.is_empty() && !self.has_manifest.contains(&false) && self.broken.is_empty()
     }
 }
 
@@ -80,20 +91,56 @@ impl Repair {
     /// Runs the repair.
     ///
     /// # Errors
-    /// If too little is left to rebuild from, or it was told to stop; nothing is changed then.
+    /// If too little is left to rebuild from, or it was told to stop; nothing is changed then. If the backup was forgotten
+    /// meanwhile.
     pub async fn run(
-        mut self,
+        self,
         resources: &Arc<Resources>,
         stop: &Stop,
         progress: &Arc<Progress>,
     ) -> Result<RepairReport, Error> {
+        self.run_from(None, resources, stop, progress).await
+    }
+
+    /// Runs the repair of what was just looked at. If what is rebuilt from that turns out wrong, all is read after all.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_knowing(
+        self,
+        health: Health,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<RepairReport, Error> {
+        Self { quick: true, ..self }.run_from(Some(health), resources, stop, progress).await
+    }
+
+    async fn run_from(
+        mut self,
+        mut known: Option<Health>,
+        resources: &Arc<Resources>,
+        stop: &Stop,
+        progress: &Arc<Progress>,
+    ) -> Result<RepairReport, Error> {
+        let labels = labels_of(&self.found);
+        if let Some(demand) = self.survive.iter().find(|demand| demand.of_labels(&labels).is_none()) {
+            return Err(Error::NoLabel { label: demand.label.clone() });
+        }
         let bytes_read = Arc::new(AtomicU64::new(0));
         let mut held_before = None;
         loop {
-            let health = self.look(stop, progress, &bytes_read).await?;
-            let sources = self.sources(&health).await?;
+            let health = match known.take() {
+                Some(health) if health.blocks_survivable.is_none() => {
+                    return Err(self.not_recoverable(&health));
+                }
+                Some(health) => health,
+                None => self.look(stop, progress, &bytes_read).await?,
+            };
+            let (sources, held) = (self.sources(&health).await?, health.held.clone());
+            let health = self.without_leaving(health);
             let mut jobs = Jobs::place(&self, &health).await;
-            let (found, held) = (self.found.clone(), health.held.clone());
+            let found = self.found.clone();
             let mut report = self.report(&health, sources.as_deref(), &bytes_read);
             report.failed = std::mem::take(&mut jobs.failed);
             report.unplaced = std::mem::take(&mut jobs.unplaced);
@@ -105,6 +152,7 @@ impl Repair {
             let (resources, stop_pass, progress) =
                 (Arc::clone(resources), stop.clone(), Arc::clone(progress));
             let counter = Arc::clone(&bytes_read);
+            let held_now = held.clone();
             let pass = blocking(move || {
                 let (stop, bytes_read) = (stop_pass, counter);
                 Rebuild { found, held, sources, sinks, resources, stop, progress, io, bytes_read }.run()
@@ -112,6 +160,10 @@ impl Repair {
             let wrong = pass.await.and_then(|wrong| stop.check().map(|()| wrong));
             if let Ok(None) = wrong {
                 report.bytes_read = bytes_read.load(Ordering::Relaxed);
+                if self.is_forgotten().await {
+                    abandon(jobs.writers).await;
+                    return Err(no_such_backup(self.found.manifest.id, &self.found.stores));
+                }
                 self.publish(&mut report, jobs).await;
                 return Ok(report);
             }
@@ -119,11 +171,11 @@ impl Repair {
             // Some block is not what it was taken for: look at all of them, and give up when that shows nothing new.
             if let Some(what) = wrong?
                 && !self.quick
-                && held_before.as_ref() == Some(&health.held)
+                && held_before.as_ref() == Some(&held_now)
             {
                 return Err(Error::NotRebuilt { id: self.found.manifest.id, what });
             }
-            held_before = (!self.quick).then_some(health.held);
+            held_before = (!self.quick).then_some(held_now);
             self.quick = false;
         }
     }
@@ -144,10 +196,13 @@ impl Repair {
         if health.blocks_survivable.is_some() { Ok(health) } else { Err(self.not_recoverable(&health)) }
     }
 
+    /// Whether a store may get blocks.
+    pub(crate) fn may_get(&self, store: usize) -> bool {
+        self.may_get[store] && self.leaving != Some(store)
+    }
+
     fn not_recoverable(&self, health: &Health) -> Error {
-        let (id, good) = (self.found.manifest.id, health.good.len());
-        let missing = self.found.codec.profile().threshold().saturating_sub(good).max(1);
-        Error::NotRecoverable { id, good, missing, damages: health.damages.clone() }
+        self.found.not_recoverable(health.good.len(), health.damages.clone())
     }
 
     /// How to rebuild what no store has a good copy of.
@@ -174,6 +229,7 @@ impl Repair {
             unplaced: Vec::new(),
             health: health.clone(),
             has_manifest: self.found.has_manifest.clone(),
+            broken: Vec::new(),
             verified: !self.quick,
             bytes_read: bytes_read.load(Ordering::Relaxed),
             bytes_read_full: verified + sources.map_or(0, |sources| sources.bytes_of_whole_blocks),
@@ -189,7 +245,7 @@ impl Repair {
         let url = |&(block, store): &(usize, usize)| (block, self.found.stores[store].url().to_owned());
         report.rebuilt = jobs.blocks.iter().map(url).collect();
         report.bytes_read += sources.map_or(0, |sources| sources.bytes);
-        for store in 0..self.found.stores.len() {
+        for store in self.stays() {
             match self.manifest_in(store).await {
                 Ok(InPlace::Good) => {}
                 Ok(_) => report.manifests.push(self.found.stores[store].url().to_owned()),
@@ -229,7 +285,7 @@ impl Repair {
                 Err(what) => report.failed.push(self.trouble(store, what)),
             }
         }
-        for store in 0..self.found.stores.len() {
+        for store in self.stays() {
             match self.put_manifest(store).await {
                 Ok(true) => {
                     self.found.has_manifest[store] = true;
@@ -246,8 +302,10 @@ impl Repair {
             _ => held.iter().any(|held| held.contains(damage.block)),
         };
         let left = report.damages.iter().filter(|damage| !is_mended(damage)).cloned().collect();
-        report.health = Health::of(&self.found, held.clone(), left);
-        report.has_manifest.clone_from(&self.found.has_manifest);
+        self.leaving.iter().for_each(|&store| self.found.has_manifest[store] = false);
+        report.health = Health::of(&self.found, held, left);
+        report.has_manifest = self.stays().map(|store| self.found.has_manifest[store]).collect();
+        report.broken = self.broken(&report.health);
     }
 
     /// Gives a rebuilt block its name, unless a copy that is right by now has it; whether it got it.
@@ -295,37 +353,6 @@ impl Repair {
         looked.unwrap_or_else(|error: Error| Some(DamageKind::Unreadable(chain(&error))))
     }
 
-    /// Whether a manifest had to be put.
-    async fn put_manifest(&self, store: usize) -> Result<bool, String> {
-        let (transport, name) = (&self.found.stores[store].transport, manifest_name(self.found.manifest.id));
-        match self.manifest_in(store).await? {
-            InPlace::Good => return Ok(false),
-            InPlace::Nothing => {}
-            InPlace::Damaged => transport.delete(&name).await.map_err(|error| chain(&error))?,
-        }
-        let bytes = Bytes::from(self.found.manifest.to_bytes());
-        put_and_read_back(&**transport, &name, bytes).await.map(|()| true).map_err(|error| chain(&error))
-    }
-
-    /// What is in the manifest's place in a store. What may be somebody's truth is not ours to replace.
-    async fn manifest_in(&self, store: usize) -> Result<InPlace, String> {
-        if self.found.has_manifest[store] {
-            return Ok(InPlace::Good);
-        }
-        let (store, id) = (&self.found.stores[store], self.found.manifest.id);
-        let bytes = match read_manifest(store, id).await {
-            Ok(bytes) => bytes,
-            Err(TransportError::Missing { .. }) => return Ok(InPlace::Nothing),
-            Err(error) => return Err(chain(&error)),
-        };
-        use ManifestError::{Length, Magic, Seal, TooLong};
-        match Manifest::from_bytes_of(id, &bytes) {
-            Err(Magic | Length { .. } | Seal | TooLong { .. }) => Ok(InPlace::Damaged),
-            Err(error) => Err(format!("the manifest in {} is left as it is: {error}", store.url())),
-            Ok(_) => Err(format!("the manifest in {} is left as it is: it is another one", store.url())),
-        }
-    }
-
     pub(crate) fn block_bytes(&self, block: usize) -> u64 {
         self.found.manifest.geometry.block_bytes(block)
     }
@@ -333,10 +360,4 @@ impl Repair {
     pub(crate) fn trouble(&self, store: usize, what: String) -> Trouble {
         Trouble { store: self.found.stores[store].url().to_owned(), what }
     }
-}
-
-enum InPlace {
-    Good,
-    Damaged,
-    Nothing,
 }
