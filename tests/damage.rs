@@ -76,7 +76,11 @@ async fn however_the_file_is_cut_its_blocks_are_the_same() {
         (0..lost.min(k as usize)).for_each(|block| stored.stores[0].remove(&stored.name(block)).unwrap());
         let (restored, report) = stored.restore("restored").await.unwrap();
         assert!(restored == stored.source, "{profile:?}");
-        assert_eq!(report.decoded.len(), lost.min(k as usize));
+        // On a busy machine others may be slow to come, and be decoded, too.
+        assert!(
+            (0..lost.min(k as usize)).all(|block| report.decoded.contains(&block)),
+            "{profile:?}: {report:?}"
+        );
     }
 }
 
@@ -150,6 +154,7 @@ async fn a_run_on_a_store_that_hangs_can_be_stopped() {
         policy: &Even,
         quorum: 1,
         survive: &[],
+        encryption: None,
         id: BackupId::random(),
         created: 0,
     };

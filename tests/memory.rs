@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::io::Read;
 use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use common::{Blocks, Sink};
-use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store};
+use tanner::{Backup, BackupId, Even, IoMode, Progress, Resources, Shape, Stop, Store, Stream};
 use tanner_kernels::CodeChoice;
 use tokio::runtime::Runtime;
 
@@ -48,6 +49,7 @@ async fn backup_sparse(bytes: u64, io: IoMode, (data, parity): (u64, u64), memor
         policy: &Even,
         quorum: 1,
         survive: &[],
+        encryption: None,
         id: BackupId::random(),
         created: 0,
     };
@@ -95,6 +97,47 @@ fn ten_times_the_file_takes_no_more_memory() {
         let small = backup_sparse(300 << 20, IoMode::Auto, (10, 5), 512 << 20).await;
         let large = backup_sparse(3 << 30, IoMode::Auto, (10, 5), 512 << 20).await;
         assert!(large.abs_diff(small) * 10 < small, "{small} bytes for 300 MiB, {large} for 3 GiB");
+    });
+}
+
+async fn backup_stream(bytes: u64, (data, parity): (u64, u64), memory_bytes: u64) {
+    let (from, mut into) = std::io::pipe().unwrap();
+    let writer = std::thread::spawn(move || std::io::copy(&mut std::io::repeat(1).take(bytes), &mut into));
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let backup = Backup {
+        source: "-".as_ref(),
+        io: IoMode::Auto,
+        shape: Shape::Blocks { code: CodeChoice::Auto, data, parity },
+        stores: vec![Store::new(Arc::new(Sink::new(Blocks::Discarded)))],
+        policy: &Even,
+        quorum: 1,
+        survive: &[],
+        encryption: None,
+        id: BackupId::random(),
+        created: 0,
+    };
+    let resources = Arc::new(Resources::new(2, memory_bytes).unwrap());
+    let (stream, progress) = (Stream::new("stream".into(), from.into()), Arc::new(Progress::default()));
+    let report = backup.run_stream(stream, &resources, &Stop::default(), &progress).await.unwrap();
+    assert!(report.is_complete() && report.manifest.geometry.source_bytes() == bytes);
+    writer.join().unwrap().unwrap();
+    let peak = peak_memory_bytes();
+    println!("{bytes} bytes, {data}+{parity}: peak {} MiB of {}", peak >> 20, memory_bytes >> 20);
+    assert!(peak <= memory_bytes, "{peak} bytes where {memory_bytes} are allowed");
+}
+
+/// Nobody says before how long it is.
+#[test]
+fn a_stream_fits_however_long_it_is() {
+    alone("a_stream_fits_however_long_it_is", async || {
+        backup_stream(2 << 30, (10, 5), 128 << 20).await;
+    });
+}
+
+#[test]
+fn a_stream_in_many_blocks_fits_as_well() {
+    alone("a_stream_in_many_blocks_fits_as_well", async || {
+        backup_stream(600 << 20, (3072, 1024), 512 << 20).await;
     });
 }
 

@@ -104,6 +104,7 @@ impl Case {
             policy: self.policy,
             survive: &self.survive,
             quorum: 1,
+            encryption: None,
             id: BackupId::random(),
             created: 0,
         }

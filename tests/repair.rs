@@ -33,7 +33,7 @@ impl<T: Transport + Clone + 'static> Stored<T> {
         quick: bool,
     ) -> Result<RepairReport, Error> {
         let found = Found::open(stores, self.id).await?;
-        let repair = Repair { found, may_get, quick, dry_run: false };
+        let repair = Repair { found, may_get, quick, dry_run: false, leaving: None, survive: Vec::new() };
         repair.run(&self.resources, &Stop::default(), &Arc::new(Progress::default())).await
     }
 

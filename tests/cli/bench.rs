@@ -120,6 +120,34 @@ fn whole_backups_are_measured_beside_a_copy_and_nothing_is_left() {
     assert_eq!(files_below(place.path()), ["out/"]);
 }
 
+/// What is on by default has a price, which nobody should have to take on trust.
+#[test]
+fn encrypted_backups_are_measured_beside_plain_ones_in_the_same_rounds() {
+    let place = Place::new();
+    let words = "bench e2e --encryption both --size 1MiB --rounds 2 -k 4 -m 2 --threads 2 --to";
+    let run = tanner(words).arg(place.path()).words("--json").run().expect(0);
+    let measured = names(&report(&run), "e2e");
+    for job in ["backup 4+2", "restore 4+2", "restore 4+2, 2 lost"] {
+        assert!([job, &format!("encrypted {job}")].iter().all(|job| measured.iter().any(|name| name == job)));
+        let costs =
+            objects(&run).into_iter().find(|o| o["event"] == "encryption" && o["what"] == *job).unwrap();
+        let of = |name: &str| costs[name].as_f64().unwrap();
+        assert!(
+            of("least_ratio") > 0.0 && of("least_ratio") <= of("ratio") && of("ratio") <= of("most_ratio")
+        );
+    }
+    assert_eq!(
+        names(&report(&run), "ceiling").iter().filter(|name| *name == "cipher (AES-256-CTR)").count(),
+        2
+    );
+    let run = tanner(words).arg(place.path()).run().expect(0);
+    run.out_has("encrypted GB/s").out_has("cipher (AES-256-CTR)").out_has("encrypted backup 4+2, 2 threads");
+    let only = tanner("bench e2e --encryption on --size 1MiB --rounds 1 -k 4 -m 2 --json --to");
+    let measured = names(&report(&only.arg(place.path()).run().expect(0)), "e2e");
+    assert!(measured.iter().all(|name| !name.starts_with("backup")), "{measured:?}");
+    assert_eq!(files_below(place.path()), ["out/"]);
+}
+
 #[test]
 fn a_measurement_that_is_interrupted_leaves_nothing() {
     for words in ["bench disk --size 64MiB --rounds 1000", "bench e2e --size 64MiB --rounds 1000 --to"] {

@@ -47,13 +47,13 @@ fn chromium(place: &Place, words: &[&str], url: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// What the browser makes of the page in a frame of that width.
-fn measured(place: &Place, page: &Path, width: u32, scheme: &str) -> Value {
+/// What a script beside the page, which has none, finds out about it in a frame of that width. It has [`TOOLS`].
+pub(crate) fn measured(place: &Place, page: &Path, width: u32, scheme: &str, script: &str) -> Value {
     let html = fs::read_to_string(page).unwrap().replace('&', "&amp;").replace('"', "&quot;");
     let probe = format!(
         "<!DOCTYPE html><meta charset=utf-8><body style=margin:0>\
          <iframe id=page style=\"border:0;width:{width}px;height:9000px\" srcdoc=\"{html}\"></iframe>\
-         <pre id=result></pre><script>{MEASURE}</script>"
+         <pre id=result></pre><script>document.getElementById('page').onload = () => {{{TOOLS}{script}}};</script>"
     );
     let probe = place.file("probe.html", probe.as_bytes());
     let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
@@ -65,15 +65,15 @@ fn measured(place: &Place, page: &Path, width: u32, scheme: &str) -> Value {
     serde_json::from_str(&result).unwrap_or_else(|error| panic!("{error}: {result}"))
 }
 
-const DARK: &str = "0";
-const LIGHT: &str = "1";
+pub(crate) const DARK: &str = "0";
+pub(crate) const LIGHT: &str = "1";
 
 #[test]
 fn nothing_overlaps_overflows_or_is_missing_at_any_width() {
     let place = Place::new();
     let page = page(&place);
     for (width, scheme) in [(1100, LIGHT), (400, LIGHT), (400, DARK), (320, LIGHT)] {
-        let seen = measured(&place, &page, width, scheme);
+        let seen = measured(&place, &page, width, scheme, MEASURE);
         assert_eq!(seen["troubles"], json!([]), "at {width} pixels");
         assert_eq!(seen["plots"], 10, "at {width} pixels");
         assert!(seen["scroll"].as_u64().unwrap() <= u64::from(width), "scrolls sideways at {width}: {seen}");
@@ -93,10 +93,7 @@ fn light_and_dark_look_like_it_and_plots_are_painted() {
         ("light", LIGHT, [0xf6, 0xf7, 0xf9], [0x1f, 0x6f, 0xb5]),
         ("dark", DARK, [0x12, 0x16, 0x1b], [0x62, 0xae, 0xf0]),
     ] {
-        let picture = place.join(&format!("{name}.png"));
-        let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
-        let shot = format!("--screenshot={}", picture.display());
-        chromium(&place, &[&scheme, &shot, "--window-size=1100,2400"], &page);
+        let picture = shot(&place, &page, name, scheme, "--window-size=1100,2400");
         let pixels = pixels(&picture);
         assert_eq!(pixels[0], back, "the background in {name}");
         let bars = pixels.iter().filter(|pixel| **pixel == bar).count();
@@ -104,7 +101,16 @@ fn light_and_dark_look_like_it_and_plots_are_painted() {
     }
 }
 
-fn pixels(picture: &Path) -> Vec<[u8; 3]> {
+/// A picture of the page in that window.
+pub(crate) fn shot(place: &Place, page: &Path, name: &str, scheme: &str, window: &str) -> PathBuf {
+    let picture = place.join(&format!("{name}.png"));
+    let scheme = format!("--blink-settings=preferredColorScheme={scheme}");
+    let shot = format!("--screenshot={}", picture.display());
+    chromium(place, &[&scheme, &shot, window], page);
+    picture
+}
+
+pub(crate) fn pixels(picture: &Path) -> Vec<[u8; 3]> {
     let mut decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(picture).unwrap()));
     decoder.set_transformations(png::Transformations::normalize_to_color8());
     let mut reader = decoder.read_info().unwrap();
@@ -143,9 +149,9 @@ fn a_page_that_exists_is_kept_unless_it_is_forced() {
     assert_eq!(files_below(&place.join("out")), ["page.html"]);
 }
 
-/// Runs beside the page, not in it: the page has no scripts.
-const MEASURE: &str = r#"
-document.getElementById('page').onload = () => {
+/// The page, a list for what is wrong with it, and the contrast of two colours as WCAG 2 has it; the least letters and
+/// contrast found so far.
+const TOOLS: &str = r"
   const page = document.getElementById('page').contentDocument, troubles = [];
   const styled = (e) => page.defaultView.getComputedStyle(e);
   const luminance = (colour) => colour.match(/[\d.]+/g).slice(0, 3).map((v) => v / 255)
@@ -153,6 +159,10 @@ document.getElementById('page').onload = () => {
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
   const contrast = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
   let letters = 99, least = 99;
+";
+
+/// What is looked for in the page.
+const MEASURE: &str = r"
   const card = styled(page.querySelector('figure')).backgroundColor;
   for (const svg of page.querySelectorAll('svg')) {
     const view = svg.viewBox.baseVal, boxes = [];
@@ -179,5 +189,4 @@ document.getElementById('page').onload = () => {
     scroll: page.documentElement.scrollWidth, scripts: page.scripts.length,
     links: page.querySelectorAll('link, img, iframe, [src], [href]').length,
   });
-};
-"#;
+";

@@ -129,9 +129,9 @@ fn a_disk_that_is_full_is_a_failed_store() {
     stores.push(full);
     let source = place.file("a.bin", &content(1 << 20, 1));
     let mut run = Command::new("unshare");
-    run.env("TANNER_STATE", "none").env("TANNER_JOURNAL", "none");
     run.args(namespace).arg(format!("{mount} && exec \"$@\"")).arg("sh");
     let backup = back_up(&source, "-k 10 -m 5", &stores).0;
+    run.envs(backup.get_envs().filter_map(|(name, value)| Some((name, value?))));
     run.arg(backup.get_program()).args(backup.get_args());
     let run = Tanner(run).run().expect(3);
     run.err_has("full").err_has("no room");

@@ -62,9 +62,35 @@ pub(crate) fn tanner(words: &str) -> Tanner {
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TANNER_")) {
         command.env_remove(name);
     }
-    // What one test measured is none of another's business, nor of whoever runs the tests.
-    command.env("TANNER_STATE", "none").env("TANNER_JOURNAL", "none").stdin(Stdio::null());
+    // What one test measured or saw is none of another's business, nor of whoever runs the tests.
+    command.env("TANNER_STATE", "none").env("TANNER_JOURNAL", "none").env("XDG_STATE_HOME", NOWHERE);
+    command.env("TANNER_CONFIG", "none");
+    // Each of these makes a choice of colours.
+    for name in ["CI", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
+    let keys = keys();
+    command.env("TANNER_IDENTITY_FILE", keys.join("identity.txt"));
+    command.env("TANNER_DEVICE_KEY", keys.join("device.pem")).stdin(Stdio::null());
     Tanner(command).words(words)
+}
+
+/// The directory with an identity and a device's key that all runs share, unless they say otherwise.
+fn keys() -> PathBuf {
+    let tests = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let keys = tests.join("keys");
+    if !keys.exists() {
+        let fresh = tempfile::tempdir_in(tests).unwrap();
+        let mut make = Command::new(env!("CARGO_BIN_EXE_tanner"));
+        make.env("TANNER_IDENTITY_FILE", fresh.path().join("identity.txt"));
+        make.env("TANNER_DEVICE_KEY", fresh.path().join("device.pem"));
+        assert!(make.args(["key", "new", "--quiet"]).stdout(Stdio::null()).status().unwrap().success());
+        // Unless another run of tests was faster.
+        if fs::rename(fresh.path(), &keys).is_ok() {
+            let _ = fresh.keep();
+        }
+    }
+    keys
 }
 
 impl Tanner {
@@ -88,6 +114,11 @@ impl Tanner {
 
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.0.env(name, value);
+        self
+    }
+
+    pub(crate) fn without_env(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
         self
     }
 
@@ -128,6 +159,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -247,4 +282,6 @@ pub(crate) fn nothing_is_left_in(stores: &[PathBuf]) {
     stores.iter().for_each(|store| assert_eq!(files_below(store), [""; 0], "{}", store.display()));
 }
 
+/// No directory can be made there.
+const NOWHERE: &str = "/proc/nowhere";
 const HANGS: Duration = Duration::from_secs(120);

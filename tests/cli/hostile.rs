@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 
+use rustix::fs::inotify::{CreateFlags, Reader, WatchFlags, add_watch, init};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use crate::harness::{Place, tanner};
@@ -65,6 +66,62 @@ fn links_in_a_store_are_never_followed() {
     stored.does_not_restore().err_has("store2");
     let ls = tanner("ls").arg(&stored.stores[0]).run().expect(0);
     assert!(!ls.out.contains(OTHER_ID), "{ls:#?}");
+}
+
+/// Whoever can write to a store could otherwise have files read, or written, that only the user of tanner can reach.
+#[test]
+fn nothing_outside_of_a_store_is_opened_whatever_links_are_planted_in_it() {
+    let stored = Stored::new(300_000, "-k 4 -m 6", 5);
+    let (store, outside) = (&stored.stores[0], stored.place.join("outside"));
+    fs::create_dir(&outside).unwrap();
+    let secret = outside.join("0");
+    ["0", "manifest", "secret"].iter().for_each(|name| fs::write(outside.join(name), b"a secret").unwrap());
+    let long = "a".repeat(255);
+    for name in [
+        OTHER_ID,
+        ".tanner-trash",
+        ".clients",
+        "id",
+        "a",
+        "é",
+        "a b",
+        "A",
+        "%2e%2e",
+        "\u{1b}[2J",
+        "\\..",
+        &long,
+    ] {
+        symlink(&outside, store.join(name)).unwrap();
+    }
+    let _ = fs::remove_dir_all(store.join(".tanner-stage"));
+    symlink(&outside, store.join(".tanner-stage")).unwrap();
+    for name in ["manifest", "0", "1", "2", "3", "9", "99", "00"] {
+        let path = store.join(&stored.id).join(name);
+        let _ = fs::remove_file(&path);
+        symlink(&secret, path).unwrap();
+    }
+    let events = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+    let all = WatchFlags::ALL_EVENTS;
+    add_watch(&events, &outside, all).unwrap();
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut seen = || Reader::new(&events, &mut buffer).next().map(|event| format!("{event:?}")).ok();
+
+    tanner("ls").stores("", &stored.stores).run();
+    for command in ["show", "verify", "repair"] {
+        stored.on(command).run();
+        assert_eq!(seen(), None, "{command}");
+    }
+    stored.restores();
+    for id in [OTHER_ID, &stored.id] {
+        tanner("restore --force").arg(id).arg("--from").arg(store).arg("-o").arg(stored.place.output()).run();
+        tanner("verify").arg(id).arg("--from").arg(store).run();
+    }
+    back_up(&stored.source, "-k 2 -m 3", &stored.stores).run();
+    back_up(&stored.source, "-k 2 -m 3", &[store]).run();
+    assert_eq!(seen(), None);
+    // Whoever did would have been seen.
+    assert_eq!(fs::read(&secret).unwrap(), b"a secret");
+    assert!(seen().is_some());
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::json::{objects, summary};
 use crate::resume::Unfinished;
 
 /// Runs and is killed after a share of the time; whether it had ended before.
-fn kill_after(mut run: Tanner, whole: Duration, permille: u64) -> bool {
+pub(crate) fn kill_after(mut run: Tanner, whole: Duration, permille: u64) -> bool {
     let mut child: Child = run.0.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     std::thread::sleep(whole * u32::try_from(permille).unwrap() / 1000);
     let ended = child.try_wait().unwrap().is_some();
@@ -20,19 +20,19 @@ fn kill_after(mut run: Tanner, whole: Duration, permille: u64) -> bool {
     ended
 }
 
-fn draw(seed: u64, of: u64) -> u64 {
+pub(crate) fn draw(seed: u64, of: u64) -> u64 {
     let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     ((mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 33) % of
 }
 
-fn seeds() -> Vec<u64> {
+pub(crate) fn seeds() -> Vec<u64> {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse().unwrap());
     number("TANNER_KILL_SEED")
         .map_or_else(|| (0..number("TANNER_KILLS").unwrap_or(25)).collect(), |seed| vec![seed])
 }
 
 /// Names the seed of a test that fails.
-struct Replay(&'static str, u64);
+pub(crate) struct Replay(pub(crate) &'static str, pub(crate) u64);
 
 impl Drop for Replay {
     fn drop(&mut self) {

@@ -18,7 +18,10 @@ fn a_backup_made_on_one_machine_restores_on_any_other() {
         let source = stored.place.file("odd", &bytes);
         let mut first: Option<Vec<Vec<u8>>> = None;
         for level in &levels {
-            let run = back_up(&source, shape, &stored.stores).arg("--json").env("TANNER_SIMD", level).run();
+            let run = back_up(&source, shape, &stored.stores)
+                .words("--no-encrypt --json")
+                .env("TANNER_SIMD", level)
+                .run();
             let json = objects(&run.expect(0));
             assert_eq!(summary(&json)["simd"], *level);
             let id = summary(&json)["id"].as_str().unwrap().to_owned();
@@ -41,7 +44,9 @@ fn every_way_of_reading_gives_the_same_blocks() {
         let place = Place::new();
         let (source, stores) = (place.file("source", &content(bytes, 3)), place.stores(3));
         let made = |io: &str| {
-            let json = objects(&back_up(&source, "-k 10 -m 5 --json --io", &stores).arg(io).run().expect(0));
+            let json = objects(
+                &back_up(&source, "-k 10 -m 5 --no-encrypt --json --io", &stores).arg(io).run().expect(0),
+            );
             let reader = summary(&json)["reader"].as_str().unwrap().to_owned();
             (all_blocks(&stores, summary(&json)["id"].as_str().unwrap(), 15), reader)
         };
@@ -57,7 +62,7 @@ fn threads_and_memory_do_not_change_the_blocks() {
     let place = Place::new();
     let (source, stores) = (place.file("source", &content(5_000_001, 3)), place.stores(3));
     let made = |words: &str| {
-        let id = back_up(&source, "-k 12 -m 12", &stores).words(words).run().expect(0).out;
+        let id = back_up(&source, "-k 12 -m 12 --no-encrypt", &stores).words(words).run().expect(0).out;
         all_blocks(&stores, id.trim(), 24)
     };
     let first = made("");

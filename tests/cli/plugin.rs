@@ -27,7 +27,8 @@ fn a_scheme_of_somebody_elses_is_used_like_our_own() {
     let bytes = content(1 << 20, 1);
     let source = place.file("source.bin", &bytes);
     let stores = ["a", "b", "c"].map(|reel| format!("tape:{}", place.join(reel).display()));
-    let run = tape().words("backup -k 4 -m 2").arg(&source).stores("--to", &stores).run().expect(0);
+    let run =
+        tape().words("backup -k 4 -m 2 --no-encrypt").arg(&source).stores("--to", &stores).run().expect(0);
     let id = run.out.trim();
     // It is really the plug-in that writes: a tape holds every bit the other way round.
     let block = fs::read(place.join("a").join(id).join("0"))

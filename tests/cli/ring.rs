@@ -47,7 +47,7 @@ pub(crate) fn works(wrapper: &str) -> bool {
 #[track_caller]
 fn same_bytes_below(wrapper: &str) -> Option<String> {
     let place = Place::new();
-    // Some wrappers take rights away.
+    // Some wrappers take rights away, and with them the keys.
     for path in [place.path().to_owned(), place.join("out")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
@@ -57,7 +57,8 @@ fn same_bytes_below(wrapper: &str) -> Option<String> {
     let refusal = summary(&version)["io_uring_refusal"].as_str().map(str::to_owned);
     assert_eq!(summary(&version)["disk_io"], if refusal.is_none() { "io_uring" } else { "positioned" });
 
-    let backup = back_up(&source, "-k 3 -m 1 --io uring", &stores);
+    let back_up = |words: &str| back_up(&source, "-k 3 -m 1 --no-encrypt", &stores).words(words);
+    let backup = back_up("--io uring");
     let run = below(wrapper, &backup).run().expect(0);
     said(&run, refusal.as_deref());
     let id = run.out.trim();
@@ -76,12 +77,11 @@ fn same_bytes_below(wrapper: &str) -> Option<String> {
         .expect(0);
     assert!(fs::read(place.output()).unwrap() == bytes, "{wrapper}: other bytes were stored");
 
-    let json =
-        objects(&below(wrapper, &back_up(&source, "-k 3 -m 1 --io uring --json", &stores)).run().expect(0));
+    let json = objects(&below(wrapper, &back_up("--io uring --json")).run().expect(0));
     let notices: Vec<&Value> = json.iter().filter(|object| object["event"] == "io_fallback").collect();
     assert_eq!(notices.len(), usize::from(refusal.is_some()), "{json:?}");
     assert_eq!(summary(&json)["reader"], if refusal.is_none() { "uring" } else { "pread" });
-    let quiet = below(wrapper, &back_up(&source, "-k 3 -m 1 --quiet", &stores)).run().expect(0);
+    let quiet = below(wrapper, &back_up("--quiet")).run().expect(0);
     assert_eq!(quiet.err, "");
     refusal
 }
@@ -238,7 +238,7 @@ fn both_ways_to_disks_make_the_same_blocks_and_say_which_they_are() {
     let (source, bytes) = (place.join("source"), content(5_000_001, 5));
     fs::write(&source, &bytes).unwrap();
     let made = |io: &str, stores: &[std::path::PathBuf]| {
-        let run = back_up(&source, "-k 6 -m 3 --json --disk-io", stores).arg(io).run().expect(0);
+        let run = back_up(&source, "-k 6 -m 3 --no-encrypt --json --disk-io", stores).arg(io).run().expect(0);
         let json = objects(&run);
         let id = summary(&json)["id"].as_str().unwrap();
         let blocks: Vec<Vec<u8>> = (0..9)

@@ -7,7 +7,7 @@ use crate::harness::{Place, Tanner, tanner};
 use crate::stored::content;
 
 #[path = "../../transports/tests/common/s3_server.rs"]
-mod s3_server;
+pub(crate) mod s3_server;
 
 use s3_server::{BUCKET, KEY, KEY_ID};
 
@@ -74,6 +74,7 @@ fn a_bucket_without_keys_is_refused_with_the_way_out() {
     for name in [
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
+        "AWS_SHARED_CREDENTIALS_FILE",
         "AWS_WEB_IDENTITY_TOKEN_FILE",
         "AWS_SKIP_SIGNATURE",
         "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",

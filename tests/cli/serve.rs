@@ -39,6 +39,10 @@ impl Serving {
         &self.urls[0]
     }
 
+    pub(crate) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
@@ -68,8 +72,9 @@ impl Drop for Serving {
 }
 
 /// A node: where its key and its settings are.
+#[derive(Clone)]
 pub(crate) struct Node {
-    key: PathBuf,
+    pub(crate) key: PathBuf,
     settings: PathBuf,
     pub(crate) pin: String,
 }

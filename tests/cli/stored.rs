@@ -69,9 +69,10 @@ impl Stored {
         }
     }
 
-    /// `tanner COMMAND ID --from …`
-    pub(crate) fn on(&self, command: &str) -> Tanner {
-        tanner(command).arg(&self.id).stores("--from", &self.stores)
+    /// `tanner COMMAND ID --from … FLAGS`
+    pub(crate) fn on(&self, words: &str) -> Tanner {
+        let (command, flags) = words.split_at(words.find(" -").unwrap_or(words.len()));
+        tanner(command).arg(&self.id).stores("--from", &self.stores).words(flags)
     }
 
     pub(crate) fn restore(&self) -> Tanner {

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
-use crate::harness::{Place, files_below, nothing_is_left_in, tanner};
+use crate::harness::{Place, files_below, tanner};
 use crate::stored::{Stored, back_up, content};
 
 /// zfec: exit 0 and a wrong file.
@@ -61,30 +61,35 @@ fn too_few_blocks_end_with_one_line_that_says_how_many_more() {
 
 /// zunfec: a file called `-`.
 #[test]
-fn standard_output_is_refused_and_no_file_called_dash_appears() {
-    let stored = Stored::new(1000, "-k 2 -m 1", 3);
-    for flag in ["", "--force"] {
-        let run = stored.on("restore -o -").words(flag).within(&stored.place.join("out")).run().expect(2);
-        run.is_one_line_of_error().err_has("standard output");
-        assert_eq!(files_below(&stored.place.join("out")), [""; 0]);
-    }
-    stored.on("restore -o ./-").within(&stored.place.join("out")).run().expect(0);
-    assert_eq!(fs::read(stored.place.join("out/-")).unwrap(), stored.bytes);
+fn standard_output_gets_the_file_and_no_file_called_dash_appears() {
+    let place = Place::new();
+    let (text, stores) = ("of many lines\n".repeat(100), place.stores(3));
+    let stored = Stored::within(place, "text", text.clone().into(), "-k 2 -m 1", stores);
+    let out = stored.place.join("out");
+    assert_eq!(stored.on("restore -o -").within(&out).run().expect(0).out, text);
+    assert_eq!(files_below(&out), [""; 0]);
+    stored.on("restore -o ./-").within(&out).run().expect(0);
+    assert_eq!(fs::read(out.join("-")).unwrap(), stored.bytes);
 }
 
 /// zfec: exit 0, hidden two-byte shares, and no byte of the data.
 #[test]
-fn standard_input_is_refused_and_no_empty_backup_appears() {
+fn standard_input_is_a_source_of_its_own_and_a_file_called_dash_another() {
     let place = Place::new();
     let (stores, input) = (place.stores(3), place.file("input", &content(10_000, 1)));
-    let mut run = tanner("backup -").stores("--to", &stores).within(&place.join("out"));
+    let out = place.join("out");
+    let mut run = tanner("backup - -k 2 -m 1").stores("--to", &stores).within(&out);
     run.0.stdin(Stdio::from(fs::File::open(&input).unwrap()));
-    run.run().expect(2).is_one_line_of_error().err_has("standard input");
-    nothing_is_left_in(&stores);
-    assert_eq!(files_below(&place.join("out")), [""; 0]);
-
-    fs::copy(&input, place.join("out/-")).unwrap();
-    tanner("backup ./-").stores("--to", &stores).within(&place.join("out")).run().expect(0);
+    let piped = run.run().expect(0);
+    assert_eq!(files_below(&out), [""; 0]);
+    fs::copy(&input, out.join("-")).unwrap();
+    let file = tanner("backup ./- -k 2 -m 1").stores("--to", &stores).within(&out).run().expect(0);
+    fs::remove_file(out.join("-")).unwrap();
+    for id in [piped.out.trim(), file.out.trim()] {
+        tanner("restore -o").arg(place.output()).arg(id).stores("--from", &stores).run().expect(0);
+        assert!(fs::read(place.output()).unwrap() == content(10_000, 1));
+        fs::remove_file(place.output()).unwrap();
+    }
 }
 
 /// zfec: exit 0 and a wrong file.

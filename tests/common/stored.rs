@@ -41,6 +41,7 @@ impl<T: Transport + Clone + 'static> Stored<T> {
             policy: &Even,
             quorum: 1,
             survive: &[],
+            encryption: None,
             id,
             created: 0,
         };

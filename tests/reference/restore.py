@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
 """Restores a tanner backup (format version 1). Slow, plain, written from src/format.md alone.
 
-    python3 restore.py ID|- DIR [DIR ...] -o FILE [--pure]
+    python3 restore.py ID|- DIR [DIR ...] -o FILE [--identity FILE] [--read-key FILE] [--passphrase-file FILE]
+                       [--no-encrypt] [--pure]
     python3 restore.py --self-check
 
-ID is the backup's id or the beginning of it; "-" if the directories hold one backup only.
+ID is the backup's id or the beginning of it; "-" if the directories hold one backup only. Encrypted backups take the
+modules `cryptography` and `pyrage`, and a key. Nothing but the id says whose signature to trust: give all of it, from a
+trusted place. --no-encrypt takes a plain backup under the id of a signed one, as early writers made them.
 Exit status: 0 restored, 5 not enough blocks, 1 anything else. FILE appears only when all is well.
 """
+import hashlib
+import hmac
 import os
 import re
 import struct
@@ -31,7 +36,7 @@ def note(message):
     print(message, file=sys.stderr)
 
 
-# --- BLAKE3, hash mode -----------------------------------------------------------------------
+# --- BLAKE3, modes hash and derive_key ---------------------------------------------------------
 # Many chunks are hashed at once: a variable is one big integer with a 64-bit lane for each chunk,
 # of which the upper half takes up carries and shifts until `mask` clears it.
 
@@ -42,7 +47,7 @@ for _ in range(6):
     SCHEDULE.append(tuple(SCHEDULE[-1][i] for i in PERMUTATION))
 MIX = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
        (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
-CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+CHUNK_START, CHUNK_END, PARENT, ROOT, DERIVE_KEY_CONTEXT, DERIVE_KEY_MATERIAL = 1, 2, 4, 8, 32, 64
 
 
 def to_lanes(numbers):
@@ -73,32 +78,38 @@ def compress(n, cv, block, counters, length, flags):
     return [v[i] ^ v[i + 8] for i in range(8)]
 
 
-def chunks(data, n, first, root=0):
+def chunks(data, n, first, key, more):
     """Chaining values of n chunks of equal length, numbered from first."""
     length = len(data) // n
     count = max(1, -(-length // 64))
     words = struct.unpack("<%dI" % (16 * count * n), data.ljust(64 * count * n, b"\0"))
-    cv = [to_lanes([i] * n) for i in IV]
+    cv = [to_lanes([i] * n) for i in key]
     for k in range(count):
         block = [to_lanes(words[16 * k + w::16 * count]) for w in range(16)]
-        flags = CHUNK_START * (k == 0) | (CHUNK_END | root) * (k == count - 1)
+        flags = more & ~ROOT | CHUNK_START * (k == 0) | (CHUNK_END | more & ROOT) * (k == count - 1)
         cv = compress(n, cv, block, to_lanes(range(first, first + n)), min(64, length - 64 * k), flags)
     return list(zip(*(from_lanes(word, n) for word in cv)))
 
 
-def pure_blake3(data):
+def pure_blake3(data, key=IV, mode=0):
     last = max(len(data) - 1, 0) // 1024  # the number of the last chunk
     cvs = []
     for c in range(0, last, 1024):
         end = min(c + 1024, last)
-        cvs += chunks(data[1024 * c:1024 * end], end - c, c)
-    cvs += chunks(data[1024 * last:], 1, last, ROOT * (last == 0))
+        cvs += chunks(data[1024 * c:1024 * end], end - c, c, key, mode)
+    cvs += chunks(data[1024 * last:], 1, last, key, mode | ROOT * (last == 0))
     while len(cvs) > 1:  # pairs from the left, an odd one goes up as it is
         n = len(cvs) // 2
         block = [to_lanes(w) for side in (0, 1) for w in zip(*cvs[side:2 * n:2])]
-        cv = compress(n, [to_lanes([i] * n) for i in IV], block, 0, 64, PARENT | ROOT * (len(cvs) == 2))
+        flags = mode | PARENT | ROOT * (len(cvs) == 2)
+        cv = compress(n, [to_lanes([i] * n) for i in key], block, 0, 64, flags)
         cvs[:2 * n] = zip(*(from_lanes(word, n) for word in cv))
     return struct.pack("<8I", *cvs[0])
+
+
+def derive_key(context, material):
+    key = struct.unpack("<8I", pure_blake3(context, IV, DERIVE_KEY_CONTEXT))
+    return pure_blake3(material, key, DERIVE_KEY_MATERIAL)
 
 
 try:
@@ -122,6 +133,8 @@ def self_check():
         data = bytes(i % 251 for i in range(length))
         need(pure_blake3(data).hex() == expected, "BLAKE3 is wrong for %d bytes" % length)
         need(blake3(data).hex() == expected, "the blake3 module is wrong for %d bytes" % length)
+    derived = derive_key(b"BLAKE3 2019-12-27 16:29:52 test vectors context", b"").hex()
+    need(derived == "2cc39783c223154fea8dfb7c1b1660f2ac2dcbd1c1de8277b0b0dd39b7e50d7d", "derive_key is wrong")
     return 0
 
 
@@ -183,6 +196,97 @@ def cbor_decode(data):
     return result
 
 
+# --- Signatures and keys (section 2.1 and 2.2) ------------------------------------------------
+
+def has_signed(device, message, signature):
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    try:
+        Ed25519PublicKey.from_public_bytes(device).verify(signature, b"tanner signed manifest 1" + message)
+        return True
+    except (InvalidSignature, ValueError):
+        return False
+
+
+def hkdf(key, salt, info):
+    """HKDF-SHA256 of 32 bytes, which is one block."""
+    prk = hmac.digest(salt, key, hashlib.sha256)
+    return hmac.digest(prk, info + b"\1", hashlib.sha256)
+
+
+def aes_gcm_open(key, sealed, context):
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    need(len(sealed) >= 28, "manifest: the private part is too short")
+    try:
+        return AESGCM(key).decrypt(sealed[:12], sealed[12:], context)
+    except InvalidTag:
+        raise Fail("manifest: the key does not open its private part")
+
+
+def aes_ctr(key, at, data):
+    """Decrypts what is at this offset of the source."""
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+    counter = (at // 16).to_bytes(16, "big")
+    return Cipher(algorithms.AES(key), modes.CTR(counter)).decryptor().update(bytes(at % 16) + data)[at % 16:]
+
+
+def bech32_decode(text):
+    """Prefix and bytes."""
+    digits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    prefix, _, data = text.rpartition("1")
+    need(prefix and len(data) >= 6 and set(data) <= set(digits), "a key is malformed")
+    values, check = [digits.index(c) for c in data], 1
+    for value in [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix] + values:
+        top, check = check >> 25, (check & 0x1FFFFFF) << 5 ^ value
+        for i, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= generator * (top >> i & 1)
+    bits = "".join(format(value, "05b") for value in values[:-6])
+    used = len(bits) // 8 * 8
+    need(check == 1 and len(bits) - used < 5 and "1" not in bits[used:], "a key is mistyped")
+    return prefix, bytes(int(bits[i:i + 8], 2) for i in range(0, used, 8))
+
+
+class Keys:
+    def __init__(self):
+        self.identities, self.passphrases, self.file_keys = [], [], {}
+
+    def add(self, kind, path):
+        with open(path) as file:
+            lines = [line.strip() for line in file]
+        if kind == "--passphrase-file":
+            self.passphrases.append(lines[0])
+            return
+        for line in lines:
+            if line and not line.startswith("#"):
+                if kind == "--identity":
+                    self.identities.append(line)
+                else:
+                    prefix, key = bech32_decode(line)
+                    need(prefix == "tanner-read" and len(key) == 81 and key[0] == 1, path + " is no read key")
+                    self.file_keys[key[1:17].hex()] = key[17:49]
+
+    def file_key(self, id, wrapped):
+        if id in self.file_keys:
+            return self.file_keys[id]
+        import pyrage
+        identities = [pyrage.x25519.Identity.from_str(text) for text in self.identities]
+        for file in wrapped:
+            scrypt = re.match(rb"age-encryption.org/v1\n-> scrypt \S+ ([0-9]+)\n", file)
+            need(not scrypt or int(scrypt[1]) <= 18, "manifest: a passphrase's work factor is too high")
+            ways = [lambda: pyrage.decrypt(file, identities)] if identities and not scrypt else []
+            ways += [lambda: pyrage.passphrase.decrypt(file, text) for text in self.passphrases if scrypt]
+            for way in ways:
+                try:
+                    key = way()
+                except Exception as error:  # the module's own kinds
+                    note("a wrapped key: %s" % error)
+                    continue
+                need(len(key) == 32, "manifest: a wrapped key is malformed")
+                return key
+        raise Fail("no key at hand opens the backup: name one with --identity, --read-key or --passphrase-file")
+
+
 # --- Manifest (section 2) and geometry (section 3) -------------------------------------------
 
 MANIFEST_LIMIT = 64 * 4096 + 4096
@@ -201,22 +305,58 @@ CODE_KEYS = {1: (4,), 2: (5, 6, 7, 8), 3: (5, 6, 8)}  # shift, coupled, rfc5170
 
 
 class Manifest:
-    def __init__(self, data, blake3):
+    def __init__(self, data, blake3, no_encrypt=False):
         need(len(data) >= 16 and data[:6] == b"tanner", "manifest: not a tanner manifest")
         version, mode, length = struct.unpack("<HB3xI", data[6:16])
         need(version == 1, "manifest: version %d is not known" % version)
         need(data[9:12] == bytes(3), "manifest: reserved bytes are not zero")
-        need(mode == 0, "manifest: mode %d is not known" % mode)
+        need(mode <= 1, "manifest: mode %d is not known" % mode)
         need(len(data) <= MANIFEST_LIMIT, "manifest: too long")
-        need(len(data) == 16 + length + 32, "manifest: wrong length")
-        need(blake3(data[:-32]) == data[-32:], "manifest: damaged (seal)")
-        body = cbor_decode(data[16:-32])
+        need(len(data) == 16 + length + (96 if mode else 32), "manifest: wrong length")
+        self.signed, device = mode == 1, data[-96:-64]
+        if self.signed:
+            need(has_signed(device, data[:-64], data[-64:]), "manifest: damaged or forged (signature)")
+        else:
+            need(blake3(data[:-32]) == data[-32:], "manifest: damaged (seal)")
+        body = cbor_decode(data[16:16 + length])
         need(isinstance(body, list) and len(body) == 3 and isinstance(body[0], bytes)
-             and isinstance(body[1], bytes) and body[2] == [], "manifest: wrong body")
-        self.check_public(cbor_decode(body[0]))
-        self.check_private(cbor_decode(body[1]))
-        need(len(data) <= 64 * self.n + 4096, "manifest: too long")
+             and isinstance(body[1], bytes) and isinstance(body[2], list), "manifest: wrong body")
+        public = cbor_decode(body[0])
+        self.check_public(public)
         self.geometry()
+        need(len(data) <= 64 * self.n + 8192, "manifest: too long")
+        self.wrapped, self.private, self.context = body[2], body[1], data[:16] + body[0]
+        if self.signed:
+            self.generation = public[15]
+            need(len(public[14]) == 16 and public[15] >= 1, "manifest: salt or generation is not allowed")
+            certified = bytearray(derive_key(b"tanner backup id 1", device + public[14])[:16])
+            certified[0] |= 0x80
+            need(certified == public[0], "manifest: forged (its id does not certify its signer)")
+            need(all(isinstance(key, bytes) for key in self.wrapped) and 1 <= len(self.wrapped) <= 2
+                 and sum(map(len, self.wrapped)) <= 1536, "manifest: wrong wrapped keys")
+        else:
+            need(public[0][0] < 0x80 or no_encrypt, "manifest: plain, under the id of a signed backup (--no-encrypt?)")
+            need(self.wrapped == [], "manifest: wrapped keys in a plain manifest")
+            self.check_private(cbor_decode(self.private))
+
+    def open(self, keys):
+        """Checks what is encrypted; to be called before anything of it is used."""
+        if self.signed:
+            id, file_key = bytes.fromhex(self.id), keys.file_key(self.id, self.wrapped)
+            private = aes_gcm_open(hkdf(file_key, id, b"tanner private 1"), self.private, self.context)
+            self.check_private(cbor_decode(private))
+            names = [(s, b" epoch " + name) for s, name in self.epochs]
+            self.data_keys = [(s, hkdf(file_key, id, b"tanner data 1" + name)) for s, name in [(0, b"")] + names]
+
+    def decrypt(self, source):
+        """What each key covers of each data block."""
+        ends = [s for s, key in self.data_keys[1:]] + [self.L]
+        plain = bytearray()
+        for b in range(self.k):
+            for (s, key), end in zip(self.data_keys, ends):
+                at = (b * self.L + s) * self.u
+                plain += aes_ctr(key, at, source[at:(b * self.L + end) * self.u])
+        return bytes(plain)
 
     @staticmethod
     def check_fields(part, types, optional=()):
@@ -228,7 +368,9 @@ class Manifest:
     def check_public(self, p):
         need(isinstance(p, dict) and p.get(1) in CODE_KEYS, "manifest: code is not known")
         ints = (1, 2, 3, *CODE_KEYS[p[1]], 9, 10, 11, 12)
-        self.check_fields(p, {0: bytes, 13: bytes, **dict.fromkeys(ints, int)})
+        signed = {14: bytes, 15: int} if self.signed else {}
+        striped = {16: int} if p.get(11) == 1 else {}
+        self.check_fields(p, {0: bytes, 13: bytes, **dict.fromkeys(ints, int), **signed, **striped})
         self.code, self.k, self.m = p[1], p[2], p[3]
         self.n = n = self.k + self.m
         need(len(p[0]) == 16, "manifest: id is not 16 bytes")
@@ -252,21 +394,35 @@ class Manifest:
         self.id, self.u, self.R, self.size = p[0].hex(), p[9], p[10], p[12]
         need(self.u in (1, 2, 4, 8, 16, 32, 64), "manifest: u is not allowed")
         need(self.R % 16 == 0 and self.R % self.G == 0 and max(16, self.D) <= self.R < 1 << 32, "manifest: R out of range")
-        need(p[11] == 0, "manifest: layout is not known")
+        need(p[11] <= 1, "manifest: layout is not known")
+        self.c = p.get(16)
+        need((self.c is not None) == (p[11] == 1), "manifest: rows of another layout")
+        if self.c is not None:
+            need(self.u == 64, "manifest: u is not allowed")
+            need(self.c >= 1 and self.c % 16 == 0 and self.c % self.G == 0 and self.R % self.c == 0,
+                 "manifest: c is not allowed")
         need(self.size <= (1 << 50 if self.u == 64 else 1 << 26), "manifest: size out of range")
         need(len(p[13]) == 32 * n, "manifest: wrong number of hashes")
         self.hashes = [p[13][32 * b:32 * b + 32] for b in range(n)]
 
     def check_private(self, p):
-        self.check_fields(p, {0: str, 1: int, 2: int, 3: bytes, 4: bytes, 5: list}, optional=(2, 4, 5))
+        self.check_fields(p, {0: str, 1: int, 2: int, 3: bytes, 4: bytes, 5: list, 6: bytes, 7: int},
+                          optional=(2, 4, 5, 6, 7))
         name = p[0]
         need(len(name.encode()) <= 1024 and not set(name) & {"/", "\0"} and name not in (".", ".."),
              "manifest: name is not allowed")
         need(len(p[3]) == 32, "manifest: hash is not 32 bytes")
         self.source_hash = p[3]
+        need(p.get(7, 1) == 1, "manifest: form is not known")
         need((4 in p) == (5 in p), "manifest: places without labels, or labels without places")
         if 4 in p:
             self.check_places(p[4], p[5])
+        self.epochs = [struct.unpack("<Q8s", p[6][at:at + 16].ljust(16)) for at in range(0, len(p.get(6, b"")), 16)]
+        if 6 in p:
+            steps = [s for s, name in self.epochs]
+            need(self.c is None, "manifest: epochs of a stream")
+            need(self.signed and 1 <= len(steps) <= 255 and len(p[6]) == 16 * len(steps), "manifest: wrong epochs")
+            need(steps == sorted(set(steps)) and steps[-1] < self.L, "manifest: epochs out of order")
 
     def check_places(self, places, labels):
         """Where the blocks were put: of no use here, but a manifest that is wrong in it is none."""
@@ -292,14 +448,34 @@ class Manifest:
         return b * j % self.q if self.q else b * j
 
     def geometry(self):
-        L = -(-self.size // (self.k * self.u))
-        unit = 1 if self.u < 64 else 16 if L < 16384 else 64
+        row = self.k * self.c * self.u if self.c else 1
+        full = max(-(-self.size // row) - 1, 0) if self.c else 0
+        last = self.size - full * row
+        e = -(-last // (self.k * self.u))
+        unit = 1 if self.u < 64 else 16 if self.c or e < 16384 else 64
         unit *= self.G // gcd(unit, self.G)
-        L = -(-L // unit) * unit
-        self.L, self.F = L, -(-L // self.R)
-        full = L * self.u
-        self.lengths = [min(max(self.size - b * full, 0), full) for b in range(self.k)]
-        self.lengths += [(L + self.F * self.D) * self.u] * self.m
+        e = -(-e // unit) * unit
+        self.L = full * (self.c or 0) + e
+        self.F = -(-self.L // self.R)
+        # Of each row, where it begins in the source, and how many bytes of each data block it has.
+        self.rows = [(i * row, self.c * self.u) for i in range(full)] + [(full * row, e * self.u)]
+        self.lengths = [sum(end - start for start, end in self.ranges(b)) for b in range(self.k)]
+        self.lengths += [(self.L + self.F * self.D) * self.u] * self.m
+
+    def ranges(self, b):
+        """Where data block b is in the source, row by row."""
+        for start, part in self.rows:
+            yield min(start + b * part, self.size), min(start + (b + 1) * part, self.size)
+
+    def source(self, blocks):
+        """The source, of its data blocks."""
+        source = bytearray(self.size)
+        for b in range(self.k):
+            at = 0
+            for start, end in self.ranges(b):
+                source[start:end] = blocks[b][at:at + end - start]
+                at += end - start
+        return bytes(source)
 
 
 # --- The coupled code's table (section 4.2) --------------------------------------------------
@@ -541,7 +717,7 @@ def restore_data(mf, blocks):
 
 # --- Stores and the command ------------------------------------------------------------------
 
-def find_manifest(wanted, stores, blake3):
+def find_manifest(wanted, stores, no_encrypt, blake3):
     paths = {}
     for store in stores:
         try:
@@ -560,13 +736,18 @@ def find_manifest(wanted, stores, blake3):
         try:
             with open(path, "rb") as file:
                 data = file.read(MANIFEST_LIMIT + 1)
-            manifest = Manifest(data, blake3)
+            manifest = Manifest(data, blake3, no_encrypt)
             need(manifest.id == name, "manifest: it is of another backup, " + manifest.id)
             good.append((data, manifest))
         except (Fail, OSError) as error:
             reason = "%s: %s" % (path, error)
             note(reason)
     need(good, "no good manifest; the last one: %s" % (reason if not good else ""))
+    if good[0][1].signed:
+        newest = max(manifest.generation for data, manifest in good)
+        winners = {data: manifest for data, manifest in good if manifest.generation == newest}
+        need(len(winners) == 1, "two manifests of generation %d differ: trust none" % newest)
+        return list(winners.values())[0]
     stored = [data for data, manifest in good]
     most = max(map(stored.count, stored))
     winners = {data: manifest for data, manifest in good if stored.count(data) == most}
@@ -608,8 +789,9 @@ def write(output, data):
         raise
 
 
-def restore(wanted, stores, output, blake3):
-    mf = find_manifest(wanted, stores, blake3)
+def restore(wanted, stores, output, keys, no_encrypt, blake3):
+    mf = find_manifest(wanted, stores, no_encrypt, blake3)
+    mf.open(keys)
     blocks = {b: read_block(mf, b, stores, blake3) for b in range(mf.n)}
     blocks = {b: data for b, data in blocks.items() if data is not None}
     lost = [b for b in range(mf.k) if b not in blocks]
@@ -620,7 +802,9 @@ def restore(wanted, stores, output, blake3):
     for b in lost:
         need(blake3(blocks[b]) == mf.hashes[b], "data block %d is wrong after restoring" % b)
         note("data block %d: %s" % (b, "recomputed" if blocks[b] else "is empty"))
-    source = b"".join(blocks[b] for b in range(mf.k))
+    source = mf.source(blocks)
+    if mf.signed:
+        source = mf.decrypt(source)
     need(blake3(source) == mf.source_hash, "the source is wrong after restoring")
     write(output, source)
 
@@ -629,23 +813,27 @@ def main(arguments):
     try:
         if arguments == ["--self-check"]:
             return self_check()
-        names, output, hash_function = [], None, blake3
+        names, output, hash_function, keys, no_encrypt = [], None, blake3, Keys(), False
         arguments = iter(arguments)
         for argument in arguments:
             if argument == "-o":
                 output = next(arguments, None)
             elif argument == "--pure":
                 hash_function = pure_blake3
+            elif argument == "--no-encrypt":
+                no_encrypt = True
+            elif argument in ("--identity", "--read-key", "--passphrase-file"):
+                keys.add(argument, next(arguments, ""))
             else:
                 need(argument == "-" or not argument.startswith("-"), "unknown option " + argument)
                 names.append(argument)
-        need(len(names) >= 2 and output, "usage: restore.py ID|- DIR [DIR ...] -o FILE [--pure]")
-        restore(names[0], names[1:], output, hash_function)
+        need(len(names) >= 2 and output, "usage: restore.py ID|- DIR [DIR ...] -o FILE [options]")
+        restore(names[0], names[1:], output, keys, no_encrypt, hash_function)
         return 0
     except NotEnough as error:
         note("restore.py: %s" % error)
         return 5
-    except (Fail, OSError, MemoryError, OverflowError, ValueError) as error:
+    except (Fail, OSError, ImportError, MemoryError, OverflowError, ValueError) as error:
         note("restore.py: %s" % (" ".join(str(error).split()) or type(error).__name__))
         return 1
 

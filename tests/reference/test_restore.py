@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import random
+import struct
 import sys
 import tempfile
 import unittest
@@ -18,7 +19,7 @@ import restore as reference
 from restore import blake3, cbor_encode
 
 reference.coupled_table = functools.lru_cache(None)(reference.coupled_table)  # for speed
-ID = bytes(range(0xA0, 0xB0))
+ID = bytes(range(0x20, 0x30))
 
 
 def source_of(size):
@@ -30,19 +31,24 @@ def xor_into(target, at, symbol):
         target[at + i] ^= byte
 
 
-def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None, G=None):
+def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None, G=None, c=None):
     """The blocks and the fields of the public part; byte by byte, as sections 3 and 4 say it."""
-    L = (len(source) + k * u - 1) // (k * u)
-    unit = lcm(G or 1, 1 if u < 64 else 16 if L < 16384 else 64)
-    L = (L + unit - 1) // unit * unit
-    data = [source[b * L * u:(b + 1) * L * u] for b in range(k)]
+    data, L = [b""] * k, 0
+    rows = [source] if c is None else [source[at:at + k * c * u] for at in range(0, len(source), k * c * u)]
+    for row in rows:
+        steps = (len(row) + k * u - 1) // (k * u)
+        unit = lcm(G or 1, 1 if u < 64 else 16 if c or steps < 16384 else 64)
+        steps = (steps + unit - 1) // unit * unit
+        data = [block + row[b * steps * u:(b + 1) * steps * u] for b, block in enumerate(data)]
+        L += steps
+    layout = {11: 0} if c is None else {11: 1, 16: c}
     padded = [block + bytes(L * u - len(block)) for block in data]
     if q is not None:
         delay = [[b * j % q if q else b * j for j in range(m)] for b in range(k)]
         D = max(max(row) for row in delay)
     elif G:
         blocks = data + encode_rfc5170(padded, m, u, G, *reference.rfc5170_table(k * G, m * G, N1, seed))
-        return blocks, {0: ID, 1: 3, 2: k, 3: m, 5: N1, 6: G, 8: seed, 9: u, 10: R, 11: 0, 12: len(source),
+        return blocks, {0: ID, 1: 3, 2: k, 3: m, 5: N1, 6: G, 8: seed, 9: u, 10: R, **layout, 12: len(source),
                         13: b"".join(map(blake3, blocks))}
     else:
         pi, rows = reference.coupled_table(k, m, N1, P, D, seed)
@@ -69,7 +75,7 @@ def encode(source, k, m, u, R, q=None, N1=None, P=None, D=None, seed=None, G=Non
     blocks = data + parity
     public = {0: ID, 1: 1, 2: k, 3: m, 4: q} if q is not None else \
              {0: ID, 1: 2, 2: k, 3: m, 5: N1, 6: P, 7: D, 8: seed}
-    public.update({9: u, 10: R, 11: 0, 12: len(source), 13: b"".join(map(blake3, blocks))})
+    public.update({9: u, 10: R, **layout, 12: len(source), 13: b"".join(map(blake3, blocks))})
     return blocks, public
 
 
@@ -186,6 +192,18 @@ class Codes(Base):
     def test_rfc5170_any_k_and_two(self):
         self.losses(RFC5170, 2, 2)
 
+    def test_rows_of_a_stream(self):
+        draw = random.Random(4)
+        for shape, R, c in ((SHIFT[0], 16, 16), (SHIFT[1], 64, 32), (COUPLED[0], 32, 16), (RFC5170[0], 48, 16)):
+            row = shape["k"] * c * 64
+            for size in (0, 1, row - 1, row, row + 1, 2 * row + 1024, 3 * row - 63, 3 * row):
+                source = source_of(size)
+                blocks, public = encode(source, u=64, R=R, c=c, **shape)
+                left = draw.sample(range(len(blocks)), min(shape["k"] + 2, len(blocks)))
+                paths = self.store(manifest_of(public, private_of(source)), {b: blocks[b] for b in left})
+                status, result, err = self.run_restore(paths)
+                self.assertEqual((status, result), (0, source), (shape, size, left, err))
+
     def test_coupled_exactly_k(self):
         """May fail, but then with status 5."""
         draw, seen = random.Random(2), set()
@@ -272,13 +290,14 @@ class Manifests(Base):
         a, b = cbor_encode(public), cbor_encode(private)
         body = cbor_encode([a, b, []])
         self.refused(seal(body, version=2), blocks, "version 2")
-        self.refused(seal(body, mode=1), blocks, "mode 1")
+        self.refused(seal(body, mode=2), blocks, "mode 2")
+        self.refused(seal(body, mode=1), blocks, "wrong length")
         coupled = encode(source, k=3, m=2, u=8, R=16, N1=4, P=2, D=7, seed=5)[1]
         rfc5170 = encode(source, k=3, m=2, u=8, R=48, N1=5, G=3, seed=5)[1]
         changes = [(public, change) for change in (
             {0: ID[1:]}, {1: 0}, {1: 2}, {1: 3}, {2: 0}, {2: 2}, {3: 0}, {3: 4094}, {4: None}, {4: 2}, {4: 4}, {4: 9},
             {5: 2}, {8: 0}, {9: 0}, {9: 3}, {9: 128}, {10: 0}, {10: 8}, {10: 24}, {10: 1 << 32}, {11: 1}, {11: None},
-            {12: (1 << 50) + 1}, {12: b"1"}, {13: bytes(32 * 4)}, {14: 0}, {2: "3"})]
+            {12: (1 << 50) + 1}, {12: b"1"}, {13: bytes(32 * 4)}, {14: 0}, {16: 16}, {2: "3"})]
         changes += [(coupled, change) for change in (
             {4: 0}, {5: 0}, {5: 3}, {5: 10}, {6: 0}, {6: 1 << 22}, {7: 16385}, {7: 2}, {8: None}, {1: 1})]
         changes += [(rfc5170, change) for change in (
@@ -288,12 +307,19 @@ class Manifests(Base):
             part = {key: value for key, value in {**part, **change}.items() if value is not None}
             self.refused(manifest_of(part, private), blocks, "manifest: ")
         for change in ({0: "a/b"}, {0: ".."}, {0: "a\0"}, {0: "ü" * 513}, {0: b"a"}, {0: None}, {1: None}, {1: "1"},
-                       {2: "1"}, {3: None}, {3: bytes(31)}, {4: 0}, *self.wrong_places()):
+                       {2: "1"}, {3: None}, {3: bytes(31)}, {4: 0}, {6: 0}, {6: 2}, *self.wrong_places()):
             part = {key: value for key, value in {**private, **change}.items() if value is not None}
             self.refused(manifest_of(public, part), blocks, "manifest: ")
         for other in (ID[::-1],):
             self.refused(manifest_of({**public, 0: other}, private), blocks, "another backup")
         self.refused(seal(body + bytes(70000)), blocks, "manifest: ")
+
+    def test_rules_of_rows(self):
+        source = source_of(7000)
+        blocks, public = encode(source, k=3, m=2, u=64, R=48, q=0, c=16)
+        for change in ({16: 0}, {16: 8}, {16: 32}, {16: 96}, {16: None}, {11: 0}, {11: 2}, {9: 32}):
+            part = {key: value for key, value in {**public, **change}.items() if value is not None}
+            self.refused(manifest_of(part, private_of(source)), dict(enumerate(blocks)), "manifest: ")
 
     @staticmethod
     def places(*stores):
@@ -339,17 +365,125 @@ class Manifests(Base):
         self.assertEqual(self.run_restore(self.store(with_time, blocks))[:2], (0, source))
 
 
+try:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+except ImportError:
+    Ed25519PrivateKey = None
+
+
+def bech32_encode(prefix, data):
+    digits = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
+    bits = "".join(format(byte, "08b") for byte in data)
+    bits += "0" * (-len(bits) % 5)
+    values = [int(bits[i:i + 5], 2) for i in range(0, len(bits), 5)]
+    check = 1
+    for value in [ord(c) >> 5 for c in prefix] + [0] + [ord(c) & 31 for c in prefix] + values + [0] * 6:
+        top, check = check >> 25, (check & 0x1FFFFFF) << 5 ^ value
+        for i, generator in enumerate((0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)):
+            check ^= generator * (top >> i & 1)
+    values += [(check ^ 1) >> 5 * (5 - i) & 31 for i in range(6)]
+    return prefix + "1" + "".join(digits[value] for value in values)
+
+
+@unittest.skipUnless(Ed25519PrivateKey, "no module `cryptography`")
+class Signed(Base):
+    def setUp(self):
+        super().setUp()
+        self.key, self.file_key, self.salt = Ed25519PrivateKey.generate(), bytes(range(32)), bytes(16)
+        self.device = self.key.public_key().public_bytes_raw()
+        id = bytearray(reference.derive_key(b"tanner backup id 1", self.device + self.salt)[:16])
+        id[0] |= 0x80
+        self.id = bytes(id)
+        self.source = source_of(700)
+        stream = reference.aes_ctr(reference.hkdf(self.file_key, self.id, b"tanner data 1"), 0, bytes(700))
+        encrypted = bytes(a ^ b for a, b in zip(self.source, stream))
+        blocks, self.public = encode(encrypted, k=3, m=2, u=8, R=16, q=0)
+        self.blocks, self.private = dict(enumerate(blocks)), private_of(self.source)
+        text = bech32_encode("tanner-read", b"\1" + self.id + self.file_key + self.device)
+        self.read_key = os.path.join(self.folder.name, "read.key")
+        with open(self.read_key, "w") as file:
+            file.write("# of one backup\n%s\n" % text)
+
+    def manifest(self, generation=1, key=None, nonce=bytes(12), keys=(b"a",), **change):
+        public = cbor_encode({**self.public, 0: self.id, 14: self.salt, 15: generation,
+                              **{int(name[1:]): value for name, value in change.items()}})
+        private = cbor_encode(self.private)
+        length = len(cbor_encode([public, bytes(len(private) + 28), list(keys)]))
+        head = b"tanner" + bytes([1, 0, 1, 0, 0, 0]) + length.to_bytes(4, "little")
+        sealer = AESGCM(reference.hkdf(self.file_key, self.id, b"tanner private 1"))
+        private = nonce + sealer.encrypt(nonce, private, head + public)
+        signed = head + cbor_encode([public, private, list(keys)]) + (key or self.key).public_key().public_bytes_raw()
+        return signed + (key or self.key).sign(b"tanner signed manifest 1" + signed)
+
+    def restored(self, *manifests, more=None):
+        paths = []
+        for manifest in manifests:
+            paths += self.store(manifest, self.blocks, 1, self.id.hex())
+        return self.run_restore(paths, self.id.hex(), ["--read-key", self.read_key] if more is None else more)
+
+    def test_restores(self):
+        self.assertEqual(self.restored(self.manifest())[:2], (0, self.source))
+        del self.blocks[0], self.blocks[2]
+        self.assertEqual(self.restored(self.manifest(2), self.manifest())[:2], (0, self.source))
+        self.assertEqual(self.restored(self.manifest(), more=[])[:2], (1, None))
+
+    def test_epochs(self):
+        names = [b"", b" epoch " + bytes(8), b" epoch " + bytes(range(8))]
+        streams = [reference.aes_ctr(reference.hkdf(self.file_key, self.id, b"tanner data 1" + name), 0, bytes(700))
+                   for name in names]
+        steps = [i % 240 // 8 for i in range(700)]
+        encrypted = bytes(byte ^ streams[(step >= 7) + (step >= 17)][i]
+                          for i, (byte, step) in enumerate(zip(self.source, steps)))
+        blocks, self.public = encode(encrypted, k=3, m=2, u=8, R=16, q=0)
+        self.blocks = dict(enumerate(blocks))
+        epochs = [struct.pack("<Q", s) + name[-8:] for s, name in zip((7, 17), names[1:])]
+        self.private[6] = b"".join(epochs)
+        self.assertEqual(self.restored(self.manifest())[:2], (0, self.source))
+        del self.blocks[0], self.blocks[2]
+        self.assertEqual(self.restored(self.manifest())[:2], (0, self.source))
+        for wrong in (b"", epochs[0][:15], epochs[1] + epochs[0], epochs[0] * 2, struct.pack("<QQ", 30, 0)):
+            self.private[6] = wrong
+            status, result, err = self.restored(self.manifest())
+            self.assertEqual((status, result), (1, None))
+            self.assertIn("epochs", err)
+
+    def test_refuses(self):
+        other = Ed25519PrivateKey.generate()
+        flipped = bytearray(self.manifest())
+        flipped[60] ^= 1
+        plain = manifest_of({**self.public, 0: self.id}, private_of(self.source))
+        for manifest, words in ((self.manifest(key=other), "certify"), (bytes(flipped), "signature"), (plain, "plain"),
+                                (self.manifest(_14=bytes(15)), "salt"), (self.manifest(0), "generation"),
+                                (self.manifest(keys=()), "keys"), (self.manifest(keys=(b"a",) * 3), "keys"),
+                                (self.manifest(keys=(bytes(1537),)), "keys"), (self.manifest()[:-1], "length")):
+            status, result, err = self.restored(manifest)
+            self.assertEqual((status, result), (1, None), words)
+            self.assertIn(words, err)
+        status, result, err = self.restored(self.manifest(), self.manifest(nonce=bytes([1]) * 12))
+        self.assertEqual((status, result), (1, None))
+        self.assertIn("generation 1 differ", err)
+        self.assertEqual(self.restored(plain, self.manifest())[:2], (0, self.source))  # one store lies
+
+
 class Command(Base):
     def test_ids(self):
         source, blocks, public, private = self.small()
         paths = self.store(manifest_of(public, private), blocks, 3)
-        for wanted, status in (("-", 0), ("a", 0), ("a0a1", 0), (ID.hex(), 0), ("b", 1), (ID.hex() + "0", 1)):
+        for wanted, status in (("-", 0), ("2", 0), ("2021", 0), (ID.hex(), 0), ("b", 1), (ID.hex() + "0", 1)):
             self.assertEqual(self.run_restore(paths, wanted)[0], status)
-        other = bytes([0xA1]) + ID[1:]
+        other = bytes([0x21]) + ID[1:]
         paths += self.store(manifest_of({**public, 0: other}, private), blocks, 1, other.hex())
-        for wanted, status in (("-", 1), ("a", 1), ("a0", 0), ("a1", 0)):
+        for wanted, status in (("-", 1), ("2", 1), ("20", 0), ("21", 0)):
             self.assertEqual(self.run_restore(paths, wanted)[0], status)
-        self.assertEqual(self.run_restore(paths + ["/nonexistent"], "a0", ["--pure"])[:2], (0, source))
+        self.assertEqual(self.run_restore(paths + ["/nonexistent"], "20", ["--pure"])[:2], (0, source))
+
+    def test_plain_under_a_signed_id(self):
+        source, blocks, public, private = self.small()
+        old = bytes([0xA0]) + ID[1:]
+        paths = self.store(manifest_of({**public, 0: old}, private), blocks, 2, old.hex())
+        self.assertEqual(self.run_restore(paths)[:2], (1, None))
+        self.assertEqual(self.run_restore(paths, more=["--no-encrypt"])[:2], (0, source))
 
     def test_usage(self):
         paths = self.store(None, {}, 1)

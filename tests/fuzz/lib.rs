@@ -1,0 +1,3 @@
+//! What the fuzzers feed.
+
+pub mod readers;
