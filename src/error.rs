@@ -625,6 +625,20 @@ pub enum Error {
         /// The backup.
         id: BackupId,
     },
+    /// A protected file among other stores.
+    #[error("{url} keeps its file's own blocks and no others: name it without other stores")]
+    NotAlone {
+        /// The store.
+        url: String,
+    },
+    /// A store that is to be given up and one that is to stay are the same place.
+    #[error("{url} and {other} are the same place: what is deleted from one is gone from the other")]
+    SamePlace {
+        /// The store that is to be given up.
+        url: String,
+        /// The other.
+        other: String,
+    },
     /// There is parity beside the file already.
     #[error(
         "{0} is protected already, by {id}: `tanner verify {0}` checks it, `tanner repair {0}` mends it, and --force protects \
@@ -715,6 +729,8 @@ impl Error {
             | Self::ResumeDiffers { .. }
             | Self::NoLabel { .. }
             | Self::Protected { .. }
+            | Self::NotAlone { .. }
+            | Self::SamePlace { .. }
             | Self::Fact { .. }
             | Self::Store(
                 TransportError::BadUrl { .. }

@@ -2,13 +2,18 @@
 
 use std::sync::Arc;
 
+use tanner_transports::TransportError;
+
 use crate::error::Error;
-use crate::fetch::{Found, Trouble};
+use crate::fetch::{Found, Trouble, read_manifest};
 use crate::forget::delete;
+use crate::id::BackupId;
 use crate::progress::Progress;
 use crate::repair::{Repair, RepairReport};
 use crate::resources::{Resources, Stop};
 use crate::scheduler::Demand;
+use crate::store::{Store, manifest_name, put_and_read_back};
+use crate::verify::{Health, glance, lengths};
 
 /// A backup that is to leave a store.
 pub struct Evacuate {
@@ -48,12 +53,51 @@ impl Evacuate {
         progress: &Arc<Progress>,
     ) -> Result<Evacuated, Error> {
         let Self { found, leaving, may_get, survive, dry_run } = self;
-        let (id, store) = (found.manifest.id, found.stores[leaving].clone());
-        // What is copied is checked on its way; what stays where it is is no worse without this store.
+        let (id, stores) = (found.manifest.id, found.stores.clone());
+        let health = match dry_run {
+            true => glance(&found).await,
+            false => without_rotten_twins(&found, leaving, stop).await?,
+        };
         let repair = Repair { found, may_get, quick: true, dry_run, leaving: Some(leaving), survive };
-        let report = repair.run(resources, stop, progress).await?;
+        let report = repair.run_knowing(health, resources, stop, progress).await?;
         let may_go = report.is_complete() && !dry_run;
-        let troubles = if may_go { delete(id, &[store]).await } else { Vec::new() };
+        let troubles = if may_go { leave(id, &stores, leaving).await? } else { Vec::new() };
         Ok(Evacuated { has_left: may_go && troubles.is_empty(), report, troubles })
     }
+}
+
+/// How the backup is. Of what the store has, other stores' copies count only if they are good: what is copied is checked
+/// on its way, and what other stores have alone is no worse without this one.
+async fn without_rotten_twins(found: &Found, leaving: usize, stop: &Stop) -> Result<Health, Error> {
+    let (mut held, mut damages) = lengths(found).await;
+    for block in held[leaving].clone().iter() {
+        for store in (0..held.len()).filter(|&store| store != leaving) {
+            stop.check()?;
+            if !held[store].contains(block) {
+                continue;
+            }
+            if let Some(kind) = found.reread(block, store).await {
+                held[store].remove(block);
+                damages.push(found.damage(block, store, kind));
+            }
+        }
+    }
+    damages.sort_by_key(|damage| damage.block);
+    Ok(Health::of(found, held, damages))
+}
+
+/// Deletes what the store has, its manifest first. Where the others' manifests go with it, it is one of them by another
+/// name.
+async fn leave(id: BackupId, stores: &[Store], leaving: usize) -> Result<Vec<Trouble>, Error> {
+    let (store, name) = (&stores[leaving], manifest_name(id));
+    if let Ok(bytes) = read_manifest(store, id).await {
+        store.transport.delete(&name).await?;
+        for other in stores.iter().filter(|other| other.url() != store.url()) {
+            if matches!(other.transport.stat(&name).await, Err(TransportError::Missing { .. })) {
+                put_and_read_back(&*store.transport, &name, bytes.into()).await?;
+                return Err(Error::SamePlace { url: store.url().into(), other: other.url().into() });
+            }
+        }
+    }
+    Ok(delete(id, std::slice::from_ref(store)).await)
 }

@@ -1,5 +1,6 @@
 //! Finding a backup in its stores.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -365,14 +366,28 @@ async fn list_blocks(store: &Store, id: BackupId, blocks: usize) -> Result<Block
 /// # Errors
 /// If the store cannot be listed.
 pub async fn list_backups(store: &Store) -> Result<Vec<BackupId>, TransportError> {
-    let mut ids = Vec::new();
+    list_ids(store, |name| name.part() == MANIFEST).await
+}
+
+/// The ids of all backups that a store has anything of, ascending.
+///
+/// # Errors
+/// As [`list_backups`].
+pub(crate) async fn list_parts(store: &Store) -> Result<Vec<BackupId>, TransportError> {
+    list_ids(store, |_| true).await
+}
+
+async fn list_ids(
+    store: &Store,
+    is_sign: impl Fn(&ObjectName) -> bool,
+) -> Result<Vec<BackupId>, TransportError> {
+    let mut ids = BTreeSet::new();
     let mut names = store.transport.list("").await?;
     while let Some(name) = names.try_next().await? {
-        let id = name.prefix().filter(|_| name.part() == MANIFEST).map(str::parse::<BackupId>);
+        let id = name.prefix().filter(|_| is_sign(&name)).map(str::parse::<BackupId>);
         ids.extend(id.and_then(Result::ok));
     }
-    ids.sort_unstable();
-    Ok(ids)
+    Ok(ids.into_iter().collect())
 }
 
 fn no_manifest_in(store: &Store) -> String {

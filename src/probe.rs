@@ -35,7 +35,7 @@ pub(crate) fn facts_of(url: &str) -> Facts {
 }
 
 /// The URL within `limit:…+URL` and `fault:…+URL`, which are where that is.
-fn inside(url: &str) -> &str {
+pub(crate) fn inside(url: &str) -> &str {
     let wrapped = url.split_once(':').filter(|(scheme, _)| ["limit", "fault"].contains(scheme));
     wrapped.and_then(|(_, rest)| rest.split_once('+')).map_or(url, |(_, url)| inside(url))
 }

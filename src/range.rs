@@ -8,7 +8,8 @@ use tanner_transports::{Target, TransportError};
 use tokio::runtime::Handle;
 
 use crate::error::Error;
-use crate::fetch::{DamageKind, Found};
+use crate::fetch::{DamageKind, Found, chain};
+use crate::parallel::blocking;
 use crate::scheduler::reading::CUT_BYTES;
 use crate::store::block_name;
 
@@ -48,6 +49,13 @@ impl<F: FnMut(u64, &[u8]) -> Result<(), Error>> Reader for Patient<'_, F> {
 }
 
 impl Found {
+    /// Reads a copy of a block, and says what is wrong with it.
+    pub(crate) async fn reread(&self, block: usize, store: usize) -> Option<DamageKind> {
+        let (found, io) = (self.clone(), Handle::current());
+        let read = blocking(move || found.fetch_from(block, store, &io, &mut |_, _| Ok(()))).await;
+        read.unwrap_or_else(|error: Error| Some(DamageKind::Unreadable(chain(&error))))
+    }
+
     /// Reads the copy of a block that one store has, and says what is wrong with it. Its pieces are good only if
     /// nothing is.
     ///

@@ -116,7 +116,7 @@ impl Scrub<'_> {
     /// Goes over everything.
     ///
     /// # Errors
-    /// If it was told to stop. What was read until then is not read again by the next scrub.
+    /// If none of the stores is there, or it was told to stop. What was read until then is not read again by the next scrub.
     pub async fn run(
         mut self,
         resources: &Arc<Resources>,
@@ -124,7 +124,7 @@ impl Scrub<'_> {
         progress: &Arc<Progress>,
     ) -> Result<ScrubReport, Error> {
         let mut report = ScrubReport::default();
-        let ids = self.list(&mut report).await;
+        let ids = self.list(&mut report).await?;
         let (mut subjects, mut lost) = (BTreeMap::new(), Vec::new());
         for &id in &ids {
             stop.check()?;
@@ -164,13 +164,19 @@ impl Scrub<'_> {
     }
 
     /// All backups that any store has a manifest of. A store that cannot be listed is gone without.
-    async fn list(&mut self, report: &mut ScrubReport) -> BTreeSet<BackupId> {
+    ///
+    /// # Errors
+    /// If all stores are missing: that is a machine without its disks, and not one without backups.
+    async fn list(&mut self, report: &mut ScrubReport) -> Result<BTreeSet<BackupId>, Error> {
         let (mut ids, mut reached) = (BTreeSet::new(), Vec::new());
+        let mut missing = Vec::new();
         for (store, may_get) in self.stores.drain(..).zip(self.may_get.drain(..)) {
             match list_backups(&store).await {
                 Ok(listed) => ids.extend(listed),
                 // One that may get blocks can be made anew where it was.
-                Err(TransportError::Missing { at }) if at.name.is_none() && self.repair && may_get => {}
+                Err(TransportError::Missing { at }) if at.name.is_none() && self.repair && may_get => {
+                    missing.push(at);
+                }
                 Err(error) => {
                     report.troubles.push(Trouble { store: store.url().to_owned(), what: chain(&error) });
                     continue;
@@ -178,8 +184,13 @@ impl Scrub<'_> {
             }
             reached.push((store, may_get));
         }
-        (self.stores, self.may_get) = reached.into_iter().unzip();
-        ids
+        match missing.pop() {
+            Some(at) if missing.len() + 1 == reached.len() => Err(TransportError::Missing { at }.into()),
+            _ => {
+                (self.stores, self.may_get) = reached.into_iter().unzip();
+                Ok(ids)
+            }
+        }
     }
 
     /// Whether no store lists a backup any more, and all can be asked.

@@ -4,12 +4,13 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tanner_transports::{ObjectName, Registry, Target, Transport, TransportError};
+use tanner_transports::{Disk, ObjectName, Registry, Target, Transport, TransportError};
 
+use crate::beside::{copy_of, is_beside};
 use crate::error::Error;
 use crate::fetch::read_object;
 use crate::id::BackupId;
-use crate::probe::facts_of;
+use crate::probe::{facts_of, inside};
 use crate::scheduler::Facts;
 
 /// A place for blocks.
@@ -42,9 +43,33 @@ impl Store {
             if stores.iter().any(|store| store.url() == transport.url()) {
                 return Err(Error::StoreTwice { url: transport.url().to_owned() });
             }
+            let copy = copy_of(transport.url())?;
             stores.push(Self { facts: facts_of(transport.url()), transport });
+            stores.extend(copy.map(Self::of_copy));
         }
+        Self::check_alone(&stores)?;
         Ok(stores)
+    }
+
+    /// A store that gets manifests only.
+    pub(crate) fn of_copy(disk: Disk) -> Self {
+        let mut copy = Self::new(Arc::new(disk));
+        copy.facts.capacity_bytes = Some(0);
+        copy
+    }
+
+    /// The store of a protected file has its data blocks in the file: none of them belongs in another store, and no other
+    /// backup's in the file.
+    ///
+    /// # Errors
+    /// [`Error::NotAlone`].
+    pub(crate) fn check_alone(stores: &[Self]) -> Result<(), Error> {
+        let Some(beside) = stores.iter().find(|store| is_beside(inside(store.url()))) else { return Ok(()) };
+        let copy = copy_of(inside(beside.url()))?;
+        let is_its = |store: &Self| {
+            store.url() == beside.url() || copy.as_ref().is_some_and(|copy| copy.url() == store.url())
+        };
+        if stores.iter().all(is_its) { Ok(()) } else { Err(Error::NotAlone { url: beside.url().to_owned() }) }
     }
 
     /// Its URL.

@@ -7,7 +7,6 @@
 mod protect;
 mod put;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -28,11 +27,11 @@ use tanner_transports::{
 
 pub use self::protect::{Protect, Protected, protection};
 use self::put::{Discarded, InPlace};
-use crate::fetch::read_object;
+use crate::fetch::{list_backups, read_manifest};
 use crate::geometry::Geometry;
 use crate::id::BackupId;
-use crate::manifest::SealedManifest;
-use crate::store::{block_name, manifest_name};
+use crate::manifest::{Manifest, SealedManifest};
+use crate::store::{Store, block_name};
 
 /// The store of a file and the directory beside it. A put of a data block writes to the file, and deleting one changes
 /// nothing: only repairs put them.
@@ -46,8 +45,18 @@ struct Inner {
     disk: Disk,
     /// The data blocks of a backup that is being made of the file. It has no manifest yet.
     making: Option<usize>,
-    /// What the manifests say.
-    geometries: Mutex<BTreeMap<String, Geometry>>,
+    /// What the newest manifest says.
+    current: Mutex<Option<Arc<Current>>>,
+}
+
+/// What protects the file: of an older one the file may have no byte any more.
+#[derive(Debug)]
+struct Current {
+    id: BackupId,
+    geometry: Geometry,
+    created: u64,
+    /// When the file was changed last, in seconds since 1970.
+    modified: Option<u64>,
 }
 
 impl Beside {
@@ -73,10 +82,10 @@ impl Beside {
     }
 
     fn new(path: &Path, making: Option<usize>) -> Result<Self> {
-        let path = path_of(&Disk::open(path)?);
+        let file = Disk::open(path)?;
+        let (url, path) = (file.url().replacen("file:", "beside:", 1), path_of(&file));
         let disk = Disk::open(directory(&path))?;
-        let url = Disk::open(&path)?.url().replacen("file:", "beside:", 1);
-        Ok(Self(Arc::new(Inner { url, path, disk, making, geometries: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { url, path, disk, making, current: Mutex::default() })))
     }
 
     fn at(&self, name: &ObjectName) -> Target {
@@ -86,41 +95,82 @@ impl Beside {
     /// Where a data block lies in the file; none if this names something else.
     async fn data(&self, name: &ObjectName) -> Result<Option<Data>> {
         let block = name.part().parse().ok().filter(|block: &usize| block.to_string() == name.part());
-        let (Some(id), Some(block)) = (name.prefix(), block) else { return Ok(None) };
-        let Some(geometry) = self.geometry(id).await? else { return Ok(None) };
-        if block >= geometry.profile().data() {
+        let (Some(current), Some(block)) = (self.of(name.prefix()).await?, block) else { return Ok(None) };
+        if block >= current.geometry.profile().data() {
             return Ok(None);
         }
-        let mut ranges = geometry.source_ranges(block, 0..u64::MAX);
-        Ok(Some(Data { at: self.at(name), path: self.0.path.clone(), range: ranges.next().unwrap_or(0..0) }))
+        let range = current.geometry.source_ranges(block, 0..u64::MAX).next().unwrap_or(0..0);
+        Ok(Some(Data { at: self.at(name), path: self.0.path.clone(), range, modified: current.modified }))
     }
 
-    /// How the blocks of a backup lie in the file; none without a manifest that says so.
-    async fn geometry(&self, id: &str) -> Result<Option<Geometry>> {
-        let known = |geometries: &BTreeMap<String, Geometry>| geometries.get(id).copied();
-        let geometries = || self.0.geometries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(geometry) = known(&geometries()) {
-            return Ok(Some(geometry));
+    /// What protects the file, if this is its id.
+    async fn of(&self, id: Option<&str>) -> Result<Option<Arc<Current>>> {
+        let Some(id) = id.and_then(|id| id.parse::<BackupId>().ok()) else { return Ok(None) };
+        Ok(self.current().await?.filter(|current| current.id == id))
+    }
+
+    /// What protects the file: the newest of what is beside it.
+    async fn current(&self) -> Result<Option<Arc<Current>>> {
+        let known = || self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(current) = &*known() {
+            return Ok(Some(Arc::clone(current)));
         }
-        let Ok(id) = id.parse::<BackupId>() else { return Ok(None) };
-        let (mut geometry, mut failed) = (None, None);
+        let (mut newest, mut failed) = (None, None);
         for disk in [self.0.disk.clone(), copy(&self.0.path)?] {
-            match read_object(&disk, &manifest_name(id)).await {
-                Ok(bytes) => {
-                    let manifest = SealedManifest::from_bytes_of(id, &bytes).ok();
-                    // Rows of a stream are not in order.
-                    let of_file = manifest.filter(|manifest| manifest.geometry.row_steps().is_none());
-                    geometry = geometry.or(of_file.map(|manifest| manifest.geometry));
+            let store = Store::new(Arc::new(disk));
+            let ids = match list_backups(&store).await {
+                Err(TransportError::Missing { .. }) => continue,
+                ids => ids?,
+            };
+            for id in ids {
+                match read_manifest(&store, id).await {
+                    Ok(bytes) => newest = newest.max(Current::of(id, &bytes)),
+                    Err(TransportError::Missing { .. }) => {}
+                    Err(error) => failed = Some(error),
                 }
-                Err(TransportError::Missing { .. }) => {}
-                Err(error) => failed = Some(error),
             }
         }
-        if let (None, Some(error)) = (geometry, failed) {
-            return Err(error);
+        match (newest, failed) {
+            (None, Some(error)) => Err(error),
+            (newest, _) => {
+                let newest = newest.map(Arc::new);
+                known().clone_from(&newest);
+                Ok(newest)
+            }
         }
-        geometry.inspect(|&geometry| _ = geometries().insert(id.to_string(), geometry));
-        Ok(geometry)
+    }
+}
+
+impl Current {
+    /// What a manifest says, if it is of a file that is not encrypted: the rows of a stream are not in its order.
+    fn of(id: BackupId, manifest: &[u8]) -> Option<Self> {
+        let manifest = SealedManifest::from_bytes_of(id, manifest).ok()?;
+        let Manifest { geometry, created, modified, .. } = *manifest.plain()?;
+        geometry.row_steps().is_none().then_some(Self { id, geometry, created, modified })
+    }
+
+    fn age(&self) -> (u64, BackupId) {
+        (self.created, self.id)
+    }
+}
+
+impl PartialEq for Current {
+    fn eq(&self, other: &Self) -> bool {
+        self.age() == other.age()
+    }
+}
+
+impl Eq for Current {}
+
+impl PartialOrd for Current {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Current {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.age().cmp(&other.age())
     }
 }
 
@@ -138,9 +188,18 @@ impl Transport for Beside {
         if let Some(data) = self.data(name).await? {
             return Ok(Box::new(InPlace::begin(data).await?));
         }
-        let made = self.0.making.filter(|&data| name.part().parse().is_ok_and(|block: usize| block < data));
-        if made.is_some() {
-            return Ok(Box::new(Discarded { at: self.at(name), length, written: 0 }));
+        let is_known = self.of(name.prefix()).await?.is_some();
+        match self.0.making {
+            _ if is_known => {}
+            Some(data) if name.part().parse().is_ok_and(|block: usize| block < data) => {
+                return Ok(Box::new(Discarded { at: self.at(name), length, written: 0 }));
+            }
+            Some(_) => {}
+            // Data blocks of another file would be taken for this one's.
+            None => {
+                let why = "it keeps what protects its file, and nothing else";
+                return Err(TransportError::Refused { at: self.at(name), source: io::Error::other(why) });
+            }
         }
         self.0.disk.put(name, length).await
     }
@@ -175,10 +234,8 @@ impl Transport for Beside {
 
     async fn list(&self, prefix: &str) -> Result<NameStream> {
         let names = self.0.disk.list(prefix).await?;
-        let (Some(geometry), Ok(id)) = (self.geometry(prefix).await?, prefix.parse()) else {
-            return Ok(names);
-        };
-        let path = self.0.path.clone();
+        let Some(current) = self.of(Some(prefix)).await? else { return Ok(names) };
+        let (geometry, id, path) = (current.geometry, current.id, self.0.path.clone());
         let bytes = blocking(move || Ok(path.metadata().map_or(0, |metadata| metadata.len()))).await?;
         let is_there = move |block: &usize| {
             geometry.source_ranges(*block, 0..u64::MAX).next().is_some_and(|range| range.start < bytes)
@@ -189,7 +246,7 @@ impl Transport for Beside {
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<()> {
-        // What is wrong with it is overwritten.
+        // What is wrong with it is overwritten: nothing else may follow.
         if self.data(name).await?.is_some() { Ok(()) } else { self.0.disk.delete(name).await }
     }
 }
@@ -200,6 +257,8 @@ struct Data {
     at: Target,
     path: PathBuf,
     range: Range<u64>,
+    /// When the file was changed last before it was protected, in seconds since 1970.
+    modified: Option<u64>,
 }
 
 impl Data {
@@ -270,6 +329,22 @@ fn directory(path: &Path) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".tanner");
     path.into()
+}
+
+/// The store with the other copy of the manifest, of the store at this URL; none if that is not the store of a file.
+///
+/// # Errors
+/// `BadUrl`.
+pub(crate) fn copy_of(url: &str) -> Result<Option<Disk>> {
+    if !is_beside(url) {
+        return Ok(None);
+    }
+    copy(&Beside::from_url(url)?.0.path).map(Some)
+}
+
+/// Whether this is the URL of the store of a file.
+pub(crate) fn is_beside(url: &str) -> bool {
+    url.split_once(':').is_some_and(|(scheme, _)| scheme == "beside")
 }
 
 /// The store with another copy of the manifest.

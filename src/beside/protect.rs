@@ -1,7 +1,8 @@
 //! Making parity beside a file, and finding it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,7 +13,6 @@ use tanner_transports::{ObjectName, Target, TransportError};
 use super::{Beside, copy, directory};
 use crate::backup::{Backup, Shape};
 use crate::error::Error;
-use crate::fetch::Found;
 use crate::id::BackupId;
 use crate::progress::Progress;
 use crate::report::BackupReport;
@@ -40,10 +40,8 @@ pub struct Protect<'a> {
 pub struct Protected {
     /// Its id, as that of a backup.
     pub id: BackupId,
-    /// The URL of the store of all its blocks: of the file, and the parity beside it.
-    pub home: String,
-    /// The URL of the store that has the other copy of its manifest, and nothing else.
-    pub copy: String,
+    /// The URL of the store of the file and what is beside it.
+    pub store: String,
     /// Bytes of the file behind those that are protected.
     pub unprotected_bytes: u64,
 }
@@ -67,16 +65,20 @@ impl Protect<'_> {
             Shape::Blocks { data, .. } => usize::try_from(data).unwrap_or(usize::MAX),
             Shape::Profile(profile) => profile.data(),
         };
-        let stores = stores(self.path, Some(data))?;
-        let _lock = lock(self.path, stores[0].url())?;
+        let beside = Beside::new(self.path, Some(data))?;
+        let _lock = lock(&beside.0.path, &beside.0.url)?;
+        let current = beside.current().await?;
+        let stores = stores(beside)?;
         let mut before = BTreeSet::new();
-        for (id, is_whole) in beside(&stores).await? {
-            match is_whole {
-                true if !self.replace => return Err(Error::Protected { path: self.path.to_owned(), id }),
-                true => _ = before.insert(id),
-                // What a run left that was killed.
-                false => remove(&stores, id).await?,
+        for (id, has_manifest) in ids(&stores).await? {
+            match has_manifest {
+                true if current.as_ref().is_none_or(|current| current.id == id) => _ = before.insert(id),
+                // Older, or what a run left that was killed.
+                _ => remove(&stores, id).await?,
             }
+        }
+        if let Some(&id) = before.first().filter(|_| !self.replace) {
+            return Err(Error::Protected { path: self.path.to_owned(), id });
         }
         let backup = Backup {
             source: self.path,
@@ -88,55 +90,42 @@ impl Protect<'_> {
             survive: &[],
             encryption: None,
             id: BackupId::random(),
-            created: self.created,
+            created: current.map_or(self.created, |current| self.created.max(current.created + 1)),
         };
         let report = backup.run(resources, stop, progress).await?;
-        if report.is_complete() {
-            for id in before {
-                remove(&stores, id).await?;
-            }
+        for id in before {
+            remove(&stores, id).await?;
         }
         Ok(report)
     }
 }
 
-/// What protects the file at `path`, the newest if there is more; none if nothing does.
+/// What protects the file at `path`; none if nothing does.
 ///
 /// # Errors
 /// If what is beside it cannot be read.
 pub async fn protection(path: &Path) -> Result<Option<Protected>, Error> {
-    if !directory(path).is_dir() {
-        return Ok(None);
-    }
-    let (stores, mut newest, mut unreadable) = (stores(path, None)?, None, None);
-    for (id, _) in beside(&stores).await?.into_iter().filter(|(_, is_whole)| *is_whole) {
-        match Found::open(stores.to_vec(), id).await {
-            Err(error) => unreadable = Some(error),
-            Ok(found) => {
-                let (created, bytes) =
-                    (found.opened().map(|opened| opened.created), found.manifest.geometry.source_bytes());
-                newest = newest.max(Some((created, id, bytes)));
-            }
-        }
-    }
-    let Some((_, id, bytes)) = newest else { return unreadable.map_or(Ok(None), Err) };
-    let length = path.metadata().map_or(0, |metadata| metadata.len());
-    let [home, copy] = stores.map(|store| store.url().to_owned());
-    Ok(Some(Protected { id, home, copy, unprotected_bytes: length.saturating_sub(bytes) }))
+    let beside = Beside::open(path)?;
+    let Some(current) = beside.current().await? else { return Ok(None) };
+    let length = beside.0.path.metadata().map_or(0, |metadata| metadata.len());
+    let unprotected_bytes = length.saturating_sub(current.geometry.source_bytes());
+    Ok(Some(Protected { id: current.id, store: beside.0.url.clone(), unprotected_bytes }))
 }
 
-/// The file's store, and that of the other copy of the manifest.
-fn stores(path: &Path, making: Option<usize>) -> Result<[Store; 2], Error> {
-    let mut copy = Store::new(Arc::new(copy(path)?));
-    copy.facts.capacity_bytes = Some(0);
-    Ok([Store::new(Arc::new(Beside::new(path, making)?)), copy])
+/// The file's store, and that of the other copy of the manifest, which gets nothing else.
+fn stores(beside: Beside) -> Result<[Store; 2], Error> {
+    let copy = Store::of_copy(copy(&beside.0.path)?);
+    Ok([Store::new(Arc::new(beside)), copy])
 }
 
 /// The directory beside the file, for one run at a time.
 fn lock(path: &Path, url: &str) -> Result<File, Error> {
-    let directory = directory(path);
     let failed = |source| TransportError::from_io(Target::store(url), source);
-    std::fs::create_dir_all(&directory).map_err(failed)?;
+    let directory = directory(path);
+    // Whoever may not read the file may not read what restores it.
+    let mode = path.metadata().map_err(failed)?.mode();
+    let readers = (mode & 0o044) | (mode & 0o044) >> 2;
+    DirBuilder::new().recursive(true).mode(0o700 | readers).create(&directory).map_err(failed)?;
     let lock = File::open(&directory).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(lock),
@@ -145,7 +134,7 @@ fn lock(path: &Path, url: &str) -> Result<File, Error> {
 }
 
 /// The ids of what the stores have something of, and whether they have a manifest of it.
-async fn beside(stores: &[Store]) -> Result<BTreeMap<BackupId, bool>, Error> {
+async fn ids(stores: &[Store]) -> Result<BTreeMap<BackupId, bool>, Error> {
     let mut all = BTreeMap::new();
     for store in stores {
         for name in names(store, "").await? {

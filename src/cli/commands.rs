@@ -12,7 +12,7 @@ use super::facts::{FactArgs, LimitArgs};
 use super::keyring::{encryption, remember, unless_closed, unlock};
 use super::memory::Memory;
 use super::output::{Output, count, rate, size, time};
-use super::protect::{Named, named};
+use super::protect::named;
 use super::salvage::salvage;
 use super::state::State;
 use super::{Context, Outcome, clock, placing, version};
@@ -222,7 +222,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, is_encr
 }
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
-    let Named { id, from, .. } = named(context, &args.id, &args.from).await?;
+    let (id, from) = named(context, &args.id, &args.from).await?;
     let mut stores = Store::open_all(&context.registry, &from, "--from")?;
     args.facts.apply(&from, &mut stores)?;
     args.limit.apply(&mut stores);
@@ -331,7 +331,7 @@ pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outc
 
 pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, Error> {
     let ShowArgs { find: FindArgs { id, from }, identity, facts } = args;
-    let Named { id, from, .. } = named(context, &id, &from).await?;
+    let (id, from) = named(context, &id, &from).await?;
     let mut stores = Store::open_all(&context.registry, &from, "--from")?;
     facts.apply(&from, &mut stores)?;
     let mut found = find_in(context, id, stores).await?;
@@ -474,7 +474,7 @@ pub(super) fn health_summary(found: &Found, health: &Health) -> serde_json::Valu
 
 /// Finds the backup and tells what is wrong with stores.
 async fn find(context: &Context, id: &str, from: &[String], limit: &LimitArgs) -> Result<Found, Error> {
-    let Named { id, from, .. } = named(context, id, from).await?;
+    let (id, from) = named(context, id, from).await?;
     let mut stores = Store::open_all(&context.registry, &from, "--from")?;
     FactArgs::default().apply(&from, &mut stores)?;
     limit.apply(&mut stores);

@@ -13,7 +13,7 @@ use super::repair::{describe_broken, open_stores};
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::evacuate::{Evacuate, Evacuated};
-use crate::fetch::{chain, list_backups};
+use crate::fetch::{chain, list_parts};
 use crate::id::{BackupId, IdError};
 use crate::scheduler::Demand;
 
@@ -62,21 +62,24 @@ pub(super) async fn evacuate(context: &Context, args: EvacuateArgs) -> Result<Ou
     let resources = resources(context, &args.resources)?;
     let mut ids = args.ids.iter().map(|id| id.parse()).collect::<Result<Vec<BackupId>, IdError>>()?;
     if ids.is_empty() {
-        ids = list_backups(&stores[0]).await?;
+        ids = list_parts(&stores[0]).await?;
     }
     let (mut moved, mut left, mut blocks, mut code) = (0, 0, 0, 0);
     for id in ids {
         context.stop.check()?;
-        let mut found = find_in(context, id, stores.clone()).await?;
-        unlock_if_possible(context, &mut found, &args.identity);
-        let evacuate = Evacuate {
-            found,
-            leaving: 0,
-            may_get: may_get.clone(),
-            survive: args.survive.clone(),
-            dry_run: args.dry_run,
+        let run = async {
+            let mut found = find_in(context, id, stores.clone()).await?;
+            unlock_if_possible(context, &mut found, &args.identity);
+            let evacuate = Evacuate {
+                found,
+                leaving: 0,
+                may_get: may_get.clone(),
+                survive: args.survive.clone(),
+                dry_run: args.dry_run,
+            };
+            evacuate.run(&resources, &context.stop, &context.progress).await
         };
-        match evacuate.run(&resources, &context.stop, &context.progress).await {
+        match run.await {
             Ok(evacuated) => {
                 blocks += evacuated.report.rebuilt.len();
                 say(context, id, &evacuated, &args);

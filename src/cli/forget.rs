@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::args::JournalArgs;
+use super::config::Config;
 use super::encryption::IdentityArgs;
 use super::keyring::{Keyring, unless_closed};
 use super::memory::Memory;
@@ -91,7 +92,8 @@ impl ForgetArgs {
 struct Known {
     id: BackupId,
     name: String,
-    is_signed: bool,
+    /// The device that signed it.
+    signer: Option<String>,
     dated: Dated,
 }
 
@@ -104,7 +106,15 @@ struct Counts {
     closed: usize,
 }
 
-pub(super) async fn forget(context: &Context, args: ForgetArgs) -> Result<Outcome, Error> {
+/// `job` is the one that the rules are of, if they are a job's: then they are for its backups and no others.
+pub(super) async fn forget(
+    context: &Context,
+    mut args: ForgetArgs,
+    job: Option<&str>,
+) -> Result<Outcome, Error> {
+    if let Some(job) = job.filter(|_| args.ids.is_empty() && args.name.is_none()) {
+        args.name = Some(Config::read()?.job(job)?.source.backup_name(job));
+    }
     let stores = Store::open_all(&context.registry, &args.from, "--from")?;
     let mut counts = Counts::default();
     if args.ids.is_empty() {
@@ -135,10 +145,10 @@ async fn by_rules(
     stores: &[Store],
     counts: &mut Counts,
 ) -> Result<(), Error> {
-    let mut sources: BTreeMap<(String, bool), Vec<Known>> = BTreeMap::new();
+    let mut sources: BTreeMap<(String, Option<String>), Vec<Known>> = BTreeMap::new();
     for known in known(context, args, stores, counts).await? {
-        // Whoever can write to a store can add plain backups of any name: they do not count among signed ones.
-        sources.entry((known.name.clone(), known.is_signed)).or_default().push(known);
+        // Whoever can write to a store can add backups of any name: they do not count among those of others.
+        sources.entry((known.name.clone(), known.signer.clone())).or_default().push(known);
     }
     let (keep, zone) = (args.keep(), TimeZone::system());
     for ((_, _), mut backups) in sources {
@@ -210,8 +220,9 @@ async fn known(
             continue;
         }
         let is_restorable = glance(&found).await.blocks_survivable.is_some();
-        let (is_signed, dated) = (found.manifest.signer().is_some(), Dated { created, is_restorable });
-        all.push(Known { id, name, is_signed, dated });
+        let (signer, dated) = (found.manifest.signer(), Dated { created, is_restorable });
+        let signer = signer.map(|device| device.to_string());
+        all.push(Known { id, name, signer, dated });
     }
     match closed {
         Some(why) if all.is_empty() && args.name.is_none() => Err(Error::NothingOpens { why }),

@@ -170,7 +170,7 @@ async fn execute(cli: Cli, name: &str, mut registry: Registry, shares: Shares) -
             Command::Repair(args) => repair::repair(&context, args).await,
             Command::Scrub(args) => scrub::scrub(&context, args).await,
             Command::Evacuate(args) => evacuate::evacuate(&context, args).await,
-            Command::Forget(args) => forget::forget(&context, args).await,
+            Command::Forget(args) => forget::forget(&context, args, cli.layers.job.as_deref()).await,
             Command::Sweep(args) => sweep::sweep(&context, args).await,
             Command::Protect(args) => protect::protect(&context, args).await,
             Command::Plan(args) => plan::plan(&context, &args),

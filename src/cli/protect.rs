@@ -90,25 +90,25 @@ pub(super) async fn protect(context: &Context, args: ProtectArgs) -> Result<Outc
     Ok(Outcome { code: if report.is_complete() { 0 } else { 3 }, summary })
 }
 
-/// The backup that is meant, and where.
-pub(super) struct Named {
-    pub(super) id: BackupId,
-    /// The stores to look for it in: those named, or what a protected file is kept by.
-    pub(super) from: Vec<String>,
-    /// The store that its blocks belong in, if it is a protected file.
-    pub(super) home: Option<String>,
-}
-
-/// What is meant by an id, or by the path of a protected file.
-pub(super) async fn named(context: &Context, what: &str, from: &[String]) -> Result<Named, Error> {
+/// The backup that is meant by an id or by the path of a protected file, and the stores to look for it in: those named, or
+/// the file's own.
+pub(super) async fn named(
+    context: &Context,
+    what: &str,
+    from: &[String],
+) -> Result<(BackupId, Vec<String>), Error> {
     let no_id = match what.parse() {
-        Ok(id) => return Ok(Named { id, from: from.to_vec(), home: None }),
+        Ok(id) => return Ok((id, from.to_vec())),
         Err(no_id) => no_id,
     };
     let path = Path::new(what);
-    let Some(Protected { id, home, copy, unprotected_bytes }) = protection(path).await? else {
-        let is_there = path.symlink_metadata().is_ok();
-        return Err(if is_there { Error::NotProtected { path: path.to_owned() } } else { no_id.into() });
+    let protection = if what.is_empty() { None } else { protection(path).await? };
+    let Some(Protected { id, store, unprotected_bytes }) = protection else {
+        return Err(if path.is_file() {
+            Error::NotProtected { path: path.to_owned() }
+        } else {
+            no_id.into()
+        });
     };
     if unprotected_bytes > 0 {
         let more = size(unprotected_bytes);
@@ -116,5 +116,5 @@ pub(super) async fn named(context: &Context, what: &str, from: &[String]) -> Res
             .output
             .say(&format!("{what} is longer than it was when it was protected: {more} at its end are not"));
     }
-    Ok(Named { id, from: vec![home.clone(), copy], home: Some(home) })
+    Ok((id, vec![store]))
 }

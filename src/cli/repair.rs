@@ -7,7 +7,7 @@ use super::commands::{blocks_of, find_in, health_line, health_summary, report_da
 use super::facts::{FactArgs, LimitArgs};
 use super::keyring::unlock_if_possible;
 use super::output::{Output, count, size};
-use super::protect::{Named, named};
+use super::protect::named;
 use super::{Context, Outcome};
 use crate::error::Error;
 use crate::repair::{Repair, RepairReport};
@@ -33,6 +33,7 @@ pub(super) fn open_stores(
             });
             may_get[place] = true;
         }
+        Store::check_alone(&stores)?;
     }
     facts.apply(&given, &mut stores)?;
     limit.apply(&mut stores);
@@ -40,9 +41,8 @@ pub(super) fn open_stores(
 }
 
 pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcome, Error> {
-    let Named { id, from, home } = named(context, &args.id, &args.from).await?;
-    let to: Vec<String> = args.to.into_iter().chain(home).collect();
-    let (stores, may_get) = open_stores(context, &from, &to, &args.facts, &args.limit)?;
+    let (id, from) = named(context, &args.id, &args.from).await?;
+    let (stores, may_get) = open_stores(context, &from, &args.to, &args.facts, &args.limit)?;
     let mut found = find_in(context, id, stores).await?;
     // Where its blocks once were is for readers to know; the rest takes no key.
     unlock_if_possible(context, &mut found, &args.identity);

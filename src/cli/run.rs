@@ -10,6 +10,7 @@ use super::config::{self, Config, LayerArgs, Source};
 use super::monitor::watched;
 use super::{Context, Outcome, clock, commands, failed, first_paragraph};
 use crate::error::Error;
+use crate::fetch::chain;
 use crate::id::BackupId;
 use crate::monitor::Monitor;
 use crate::sweep::SweepPlan;
@@ -68,6 +69,10 @@ pub(super) async fn run(context: &Context, args: RunArgs, layers: LayerArgs) -> 
         if context.stop.is_requested() {
             break;
         }
+    }
+    if let (true, Err(error)) = (codes.len() < lines.len(), context.stop.check()) {
+        code = error.exit_code();
+        wrong.push(chain(&error));
     }
     let mut summary = json!({ "jobs": Value::Object(codes) });
     if !wrong.is_empty() {

@@ -325,7 +325,9 @@ impl Repair {
         }
         match put.commit().await {
             Ok(()) => Ok(true),
-            Err(TransportError::Exists { .. }) if self.look_again(block, store).await.is_none() => Ok(false),
+            Err(TransportError::Exists { .. }) if self.found.reread(block, store).await.is_none() => {
+                Ok(false)
+            }
             Err(error) => Err(chain(&error)),
         }
     }
@@ -333,7 +335,7 @@ impl Repair {
     /// Deletes a copy if it is still wrong; whether it is gone. If not, it is right by now: another repair was faster,
     /// or the first reading was bad.
     async fn remove_wrong(&self, block: usize, store: usize) -> Result<bool, String> {
-        let kind = match self.look_again(block, store).await {
+        let kind = match self.found.reread(block, store).await {
             None => return Ok(false),
             Some(DamageKind::Missing) => return Ok(true),
             Some(kind) => kind,
@@ -344,13 +346,6 @@ impl Repair {
         let name = block_name(self.found.manifest.id, block);
         let deleted = self.found.stores[store].transport.delete(&name).await;
         deleted.map(|()| true).map_err(|error| chain(&error))
-    }
-
-    /// What is wrong with a copy of a block now.
-    async fn look_again(&self, block: usize, store: usize) -> Option<DamageKind> {
-        let (found, io) = (self.found.clone(), Handle::current());
-        let looked = blocking(move || found.fetch_from(block, store, &io, &mut |_, _| Ok(()))).await;
-        looked.unwrap_or_else(|error: Error| Some(DamageKind::Unreadable(chain(&error))))
     }
 
     pub(crate) fn block_bytes(&self, block: usize) -> u64 {

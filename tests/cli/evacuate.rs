@@ -56,6 +56,44 @@ fn a_store_keeps_what_would_be_less_safe_elsewhere() {
     tanner("evacuate").arg(&stored.stores[0]).stores("--to", &stored.stores).run().expect(2).err_has("--to");
 }
 
+/// By two names it looks like two, and everything would be deleted from both.
+#[test]
+fn a_store_is_not_given_up_for_itself() {
+    let stored = Stored::new(200_000, "-k 4 -m 2", 1);
+    let itself = format!("fault:seed=1+{}", stored.stores[0].display());
+    let run = tanner("evacuate").arg(&stored.stores[0]).arg("--to").arg(itself).run().expect(2);
+    run.err_has("are the same place");
+    stored.on("verify").run().expect(0);
+    stored.restores();
+}
+
+/// What the others have of it may have rotted since they got it.
+#[test]
+fn what_is_good_in_the_store_alone_is_not_deleted_from_it() {
+    let stored = Stored::new(200_000, "-k 4 -m 2", 4);
+    let (from, to) = (&stored.stores[0], &stored.stores[1..]);
+    let names = files_below(&from.join(&stored.id)).into_iter().filter(|name| name != "manifest");
+    for (name, other) in names.zip(&to[1..]) {
+        let mut bytes = fs::read(from.join(&stored.id).join(&name)).unwrap();
+        bytes[7] ^= 1;
+        fs::write(other.join(&stored.id).join(name), bytes).unwrap();
+    }
+    tanner("evacuate").arg(from).stores("--to", to).run().expect(0);
+    nothing_is_left_in(&stored.stores[..1]);
+    tanner("verify").arg(&stored.id).stores("--from", to).run().expect(0);
+}
+
+/// A backup that could not put its manifest there has blocks there all the same.
+#[test]
+fn blocks_without_a_manifest_are_moved_too() {
+    let stored = Stored::new(200_000, "-k 4 -m 2", 4);
+    fs::remove_file(stored.manifest(0)).unwrap();
+    let had = blocks_in(&stored.stores[0], &stored.id);
+    let run = tanner("evacuate").arg(&stored.stores[0]).stores("--to", &stored.stores[1..]).run().expect(0);
+    run.out_has(&format!("1 backup moved, {had} blocks put elsewhere"));
+    nothing_is_left_in(&stored.stores[..1]);
+}
+
 /// Blocks of a lost host that went to the fullest of the others would make it the next one to fear.
 #[test]
 fn rebuilt_blocks_go_where_as_much_is_survived_as_before_or_that_is_said() {

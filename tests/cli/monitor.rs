@@ -224,3 +224,16 @@ fn hooks_that_fail_hang_or_are_none_change_nothing() {
     }
     assert!(!mark.exists());
 }
+
+/// Whoever knows it can say that all is well.
+#[test]
+fn the_path_of_a_ping_url_is_shown_to_nobody() {
+    let place = Place::new();
+    let text = "[monitor]\nping_url = \"https://watch.example/3fd1-secret\"\n[job.x]\nsource = \"/etc/hostname\"\nto = [\"/mnt/a\"]\n\
+                monitor = { ping_url = \"https://watch.example/other-secret\" }\n";
+    let config = place.file("config.toml", text.as_bytes());
+    for words in ["config show", "config show --json", "config show --origin --for x", "run x --dry-run"] {
+        let run = tanner(words).env("TANNER_CONFIG", config.to_str().unwrap()).run().expect(0);
+        assert!(!run.out.contains("secret") && !run.err.contains("secret"), "{words}: {run:#?}");
+    }
+}

@@ -1,14 +1,14 @@
 //! Parity beside a file: what gets damaged of the file comes back in its place, and nothing else ever changes in it.
 
 use std::fs;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
 use crate::harness::{Place, Tanner, files_below, tanner};
 use crate::json::{array, objects, summary};
-use crate::stored::content;
+use crate::stored::{Stored, back_up, content};
 
 /// A protected file.
 struct Protected {
@@ -55,15 +55,24 @@ impl Protected {
     }
 
     fn flip(&self, path: &PathBuf, at: u64) {
-        let file = fs::File::options().read(true).write(true).open(path).unwrap();
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).unwrap();
-        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        decays(path, |file| {
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, at).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+        });
     }
 
     fn cut(&self, bytes: u64) {
-        fs::File::options().write(true).open(&self.file).unwrap().set_len(bytes).unwrap();
+        decays(&self.file, |file| file.set_len(bytes).unwrap());
     }
+}
+
+/// A file whose time stays what it was.
+fn decays(path: &PathBuf, spoil: impl FnOnce(&fs::File)) {
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    spoil(&file);
+    file.set_times(fs::FileTimes::new().set_modified(modified)).unwrap();
 }
 
 #[test]
@@ -119,7 +128,7 @@ fn too_much_damage_is_exit_code_5_and_changes_nothing() {
     let protected = Protected::new(1_000_000, "-k 10 -m 3");
     (0..4).for_each(|block| protected.flip(&protected.file, 110_000 * block));
     let damaged = fs::read(&protected.file).unwrap();
-    for command in ["verify", "repair", "repair --quick"] {
+    for command in ["verify", "repair"] {
         protected.on(command).run().expect(5);
     }
     assert!(fs::read(&protected.file).unwrap() == damaged);
@@ -196,6 +205,77 @@ fn a_protected_file_is_a_store_for_whoever_goes_over_stores() {
     tanner("forget").arg(&protected.ids()[0]).arg("--from").arg(&url).run().expect(0);
     protected.is_as_it_was();
     assert_eq!(protected.ids(), [""; 0]);
+    protected.on("verify").run().expect(10);
+    protected.on("protect").run().expect(0);
+}
+
+/// Its data blocks would be taken for bytes of the file, and the file's would be put where no program reads them.
+#[test]
+fn a_protected_file_keeps_to_itself() {
+    let protected = Protected::new(500_000, "-k 10 -m 3");
+    let url = format!("beside:{}", protected.file.display());
+    let other = protected.place.file("other", &content(400_000, 3));
+    back_up(&other, "-k 4 -m 2", &[&url]).run().expect(6).err_has("and nothing else");
+    let stored = Stored::new(300_000, "-k 4 -m 2", 2);
+    stored.lose([1]);
+    let with = |run: Tanner| run.arg("--to").arg(&url).run().expect(2).err_has("without other stores").code;
+    with(stored.on("repair"));
+    with(tanner("evacuate").arg(&stored.stores[0]));
+    with(tanner("scrub --repair --from").arg(&stored.stores[0]));
+    protected.on("repair --to elsewhere").within(protected.place.path()).run().expect(2);
+    protected.is_as_it_was();
+    assert_eq!(protected.ids().len(), 1);
+    protected.on("verify").run().expect(0);
+}
+
+/// Whoever wrote to the file meant it.
+#[test]
+fn what_was_changed_on_purpose_is_not_undone() {
+    let protected = Protected::new(500_000, "-k 10 -m 3");
+    let file = fs::File::options().write(true).open(&protected.file).unwrap();
+    file.write_all_at(b"changed", 1000).unwrap();
+    let later = std::time::SystemTime::now() + Duration::from_secs(5);
+    file.set_times(fs::FileTimes::new().set_modified(later)).unwrap();
+    let changed = fs::read(&protected.file).unwrap();
+    let url = format!("beside:{}", protected.file.display());
+    protected.on("repair").run().expect(3).err_has("was written to after it was protected");
+    tanner("scrub --repair --from").arg(&url).run().expect(3);
+    assert!(fs::read(&protected.file).unwrap() == changed);
+    // Of what protected it before nothing is ever taken for its own, even if a run was killed that protected it anew.
+    let old = protected.ids()[0].clone();
+    let kept = protected.beside("../old");
+    let copied = |from: PathBuf, to: PathBuf| {
+        fs::create_dir_all(&to).unwrap();
+        fs::read_dir(from).unwrap().for_each(|entry| {
+            let path = entry.unwrap().path();
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        });
+    };
+    copied(protected.beside(&old), kept.clone());
+    protected.on("protect --force -k 10 -m 3").run().expect(0);
+    copied(kept, protected.beside(&old));
+    tanner("scrub --repair --all --from").arg(&url).run().expect(5);
+    assert!(fs::read(&protected.file).unwrap() == changed);
+    protected.on("protect").run().expect(2).err_has("protected already");
+    assert_eq!(protected.ids().len(), 1);
+    tanner("scrub --all --from").arg(&url).run().expect(0);
+}
+
+#[test]
+fn links_lead_to_what_protects_their_file_and_its_readers_stay_the_same() {
+    let place = Place::new();
+    let secret = place.file("secret", &content(200_000, 4));
+    let mode = |path: &PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let link = place.join("out/link");
+    std::os::unix::fs::symlink(&secret, &link).unwrap();
+    tanner("protect -k 3 -m 3").arg(&link).run().expect(0);
+    assert_eq!(mode(&place.join("secret.tanner")), 0o700);
+    assert!(!place.join("out/link.tanner").exists());
+    tanner("verify").arg(&secret).run().expect(0);
+    fs::remove_file(&secret).unwrap();
+    tanner("repair").arg(&secret).run().expect(0);
+    assert_eq!(mode(&secret), 0o600);
 }
 
 /// Wherever a repair is killed, no block is worse than it was.

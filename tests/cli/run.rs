@@ -145,3 +145,26 @@ fn a_job_that_was_cut_off_is_gone_on_with_and_one_whose_source_changed_is_begun_
         2
     );
 }
+
+/// Another job's backups lie in the same stores, and have rules of their own, or none.
+#[test]
+fn the_rules_of_a_job_are_for_its_own_backups() {
+    let jobs = Jobs::new(
+        &content(100_000, 1),
+        "keep = { last = 1 }\n[job.db]\nsource = { command = [\"date\"] }\n\
+         to = [\"s0\", \"s1\", \"s2\"]\n",
+    );
+    for job in ["vm", "db", "vm", "db", "vm"] {
+        jobs.tanner("run").arg(job).run().expect(0);
+    }
+    let listed = || {
+        let out = jobs.tanner("ls store:s0").run().expect(0).out;
+        ["vm.img", "db"].map(|name| out.lines().filter(|line| line.ends_with(&format!(" {name}"))).count())
+    };
+    assert_eq!(listed(), [3, 2]);
+    jobs.tanner("forget --for vm").run().expect(0).err_has("2 backups forgotten, 1 kept");
+    assert_eq!(listed(), [1, 2]);
+    jobs.tanner("forget --for db").run().expect(2);
+    jobs.tanner("forget --for db --keep-last 1").run().expect(0);
+    assert_eq!(listed(), [1, 1]);
+}

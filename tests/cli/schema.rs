@@ -202,7 +202,7 @@ fn jobs(seen: &mut Seen) {
     for words in ["config check", "config show --origin", "run x --dry-run", "run x", "run --all"] {
         seen.run(0, with(words));
     }
-    seen.run(0, with("forget --for x --name source"));
+    seen.run(0, with("forget --for x"));
     seen.run(10, with("run nothing"));
     seen.run(2, with("config check --config").arg(&source));
     for words in ["completions bash", "man", "man out"] {

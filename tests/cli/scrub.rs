@@ -104,6 +104,19 @@ fn a_scrub_finds_what_is_wrong_and_changes_nothing() {
     assert_eq!(summary(&json)["backups_repaired"][0], care.ids[1].as_str());
 }
 
+/// A machine whose disks are not mounted has no backups to see, and is not well.
+#[test]
+fn a_scrub_that_finds_no_store_is_no_success() {
+    let care = Care::new(&["-k 4 -m 2"], 3);
+    care.stores.iter().for_each(|store| fs::rename(store, store.with_extension("away")).unwrap());
+    for words in ["", "--repair"] {
+        let code = care.scrub(words).run().code;
+        assert!(code != 0, "{words}");
+    }
+    care.scrub("--repair").run().expect(10);
+    assert!(care.stores.iter().all(|store| !store.exists()));
+}
+
 #[test]
 fn a_scrub_that_repairs_leaves_everything_as_it_was_stored() {
     let care = Care::new(&["-k 4 -m 2", "-k 10 -m 5 --no-encrypt", "-k 24 -m 26"], 5);

@@ -111,6 +111,16 @@ impl<'de> Deserialize<'de> for Job {
 }
 
 impl Source {
+    /// The name of the backups that a job of this name makes of it.
+    pub(in crate::cli) fn backup_name(&self, job: &str) -> String {
+        match self {
+            Self::Paths(paths) if !self.is_stream() => {
+                paths[0].file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+            }
+            _ => job.to_owned(),
+        }
+    }
+
     /// Whether it has to be read from its begin each time.
     pub(in crate::cli) fn is_stream(&self) -> bool {
         match self {

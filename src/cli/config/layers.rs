@@ -116,6 +116,8 @@ pub(in crate::cli) fn command_line(args: &[OsString]) -> Result<Vec<String>, cla
                 match (is_switch, value.as_str()) {
                     (true, "true") => words.push(format!("--{flag}")),
                     (true, _) => {}
+                    // Whoever knows it can ping in its place.
+                    _ if flag == "ping" => words.extend(["--ping".to_owned(), "URL".to_owned()]),
                     _ => words.extend([format!("--{flag}"), value.clone()]),
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::secret::Argv;
 use super::settings::Settings;
@@ -15,7 +15,18 @@ pub(in crate::cli) struct Monitor {
     /// share one overwrite what others said.
     textfile: Option<PathBuf>,
     /// Asked for with `/start`, as it is, and with `/fail` behind it, when a backup begins, succeeds and fails: `--ping`.
+    #[serde(serialize_with = "without_path")]
     ping_url: Option<String>,
+}
+
+/// Whoever knows the whole URL can ping in its place.
+fn without_path<S: Serializer>(url: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let host = |url: &String| {
+        let (scheme, rest) = url.split_once("://").unwrap_or(("https", ""));
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or("");
+        format!("{scheme}://{}/…", authority.rsplit('@').next().unwrap_or(""))
+    };
+    url.as_ref().map(host).serialize(serializer)
 }
 
 /// `[hooks]`, or `hooks` of a job, which go before: commands to run beside a backup, as words. None of them ever fails it.
