@@ -64,12 +64,16 @@ impl Home {
     /// those that the file has.
     pub(crate) fn turned<'a>(&self, offset: u64, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         let mut bytes = Cow::Borrowed(bytes);
-        if let Some(cipher) = &self.cipher {
-            let count = bytes.len();
-            let bytes = bytes.to_mut();
-            self.places(offset, count).for_each(|(at, part)| cipher.apply(at, &mut bytes[part]));
+        if self.cipher.is_some() {
+            self.turn(offset, bytes.to_mut());
         }
         bytes
+    }
+
+    fn turn(&self, offset: u64, bytes: &mut [u8]) {
+        if let Some(cipher) = &self.cipher {
+            self.places(offset, bytes.len()).for_each(|(at, part)| cipher.apply(at, &mut bytes[part]));
+        }
     }
 
     /// Writes what the file is to have from an offset of the block on.
@@ -86,9 +90,7 @@ impl Home {
     /// Reads the bytes that are stored, from an offset of the block on.
     pub(crate) fn read_stored(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
         self.read(offset, into)?;
-        if let Cow::Owned(turned) = self.turned(offset, into) {
-            into.copy_from_slice(&turned);
-        }
+        self.turn(offset, into);
         Ok(())
     }
 

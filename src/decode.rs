@@ -198,11 +198,12 @@ impl<E: Ends> Worker<'_, E> {
         let reads = streams.filter_map(|((stream, role), input)| {
             let Role::Input(block) = *role else { return None };
             let into = &mut stream[place.clone()];
-            into.fill(0);
             let stored = |steps| self.pass.geometry.stored_steps(block, frame, steps);
             let range = stored(steps.start as u64..steps.end as u64);
             let bytes = usize::try_from(range.end - range.start).expect("a window is in memory");
-            Some(input.read(range.start - stored(0..0).start, &mut into[..bytes]))
+            let (into, behind) = into.split_at_mut(bytes);
+            behind.fill(0);
+            Some(input.read(range.start - stored(0..0).start, into))
         });
         self.pass.io.block_on(try_join_all(reads)).map(drop)
     }

@@ -78,7 +78,10 @@ impl Jobs {
             let free = facts.free.map(|free| free.bytes);
             repair.may_get(store).then(|| capacity.into_iter().chain(free).min().unwrap_or(u64::MAX))
         });
-        let (room, domains) = (room.collect(), widest_first(&labels).iter().map(empty).collect());
+        // What must be survived comes before what is only better.
+        let mut order = widest_first(&labels);
+        order.sort_by_key(|label| !repair.survive.iter().any(|demand| demand.label == *label));
+        let (room, domains) = (room.collect(), order.iter().map(empty).collect());
         let mut jobs = Self { room, domains, homes: homes(found), ..Self::default() };
         health.held.iter().enumerate().for_each(|(store, held)| jobs.count(store, held.len()));
         // What is damaged will be right again where it is.

@@ -28,15 +28,21 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    /// Fills `into` with what follows byte `from` of the frame. What is not there or not needed stays as it is.
+    /// Fills `into` with what follows byte `from` of the frame, and with zeros where it is not there or not needed.
     pub(crate) async fn read(&mut self, from: u64, into: &mut [u8]) -> Result<(), Failure> {
         match self {
-            Self::Nothing => Ok(()),
+            Self::Nothing => {
+                into.fill(0);
+                Ok(())
+            }
             Self::Staged(home, start, id) => home
                 .read_stored(*start + from, into)
                 .map_err(|source| Failure::Fatal(Error::Staged { id: *id, source })),
             Self::Whole(reader) => reader.read(into).await.map_err(Failure::Store),
-            Self::Symbols(reader) => reader.read(from, into).await.map_err(Failure::Store),
+            Self::Symbols(reader) => {
+                into.fill(0);
+                reader.read(from, into).await.map_err(Failure::Store)
+            }
         }
     }
 }
@@ -68,6 +74,7 @@ impl RangeReader {
             self.piece.copy_to_slice(now);
             into = later;
         }
+        into.fill(0);
         Ok(())
     }
 }

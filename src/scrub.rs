@@ -1,7 +1,7 @@
 //! Scrub: goes over all that is stored, the longest unread first, and mends what it finds wrong.
 //!
 //! Manifests and the lengths of blocks are looked at in every run; the blocks themselves are read if nobody has read
-//! them for a time. None of it takes a key.
+//! them for a time. None of it takes a key, but who has one knows what was survived as the blocks were placed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::id::BackupId;
 use crate::manifest::newest;
 use crate::parallel::blocking;
 use crate::progress::Progress;
-use crate::repair::{Repair, RepairReport};
+use crate::repair::{Repair, RepairReport, broken};
 use crate::resources::{Resources, Stop};
 use crate::scheduler::Demand;
 use crate::seen::Seen;
@@ -46,8 +46,10 @@ pub struct Scrub<'a> {
     pub sample: Option<f64>,
     /// Whether to mend what is wrong.
     pub repair: bool,
-    /// What must be survived by what was mended.
+    /// What must be survived; without it what was survived as the blocks were placed, of backups that open.
     pub survive: Vec<Demand>,
+    /// Opens a backup, if that can be done.
+    pub unlock: &'a mut dyn FnMut(&mut Found),
 }
 
 /// What a scrub came to.
@@ -76,6 +78,8 @@ pub struct Scrubbed {
     pub found: Result<(Health, Vec<Trouble>), Error>,
     /// Stores without a good copy of its manifest.
     pub manifests_damaged: usize,
+    /// Losses that were to be survived, and were not when it was found.
+    pub broken: Vec<Demand>,
     /// What became of its repair; none if it needed none, or was to get none.
     pub repaired: Option<Result<Box<RepairReport>, Error>>,
 }
@@ -84,7 +88,10 @@ impl Scrubbed {
     /// Whether it was found without fault.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.found.as_ref().is_ok_and(|(health, troubles)| health.damages.is_empty() && troubles.is_empty())
+        let is_sound = |(health, troubles): &(Health, Vec<Trouble>)| {
+            health.damages.is_empty() && troubles.is_empty() && self.broken.is_empty()
+        };
+        self.found.as_ref().is_ok_and(is_sound)
     }
 
     /// Whether it can be restored now.
@@ -139,6 +146,7 @@ impl Scrub<'_> {
                     id,
                     found: Err(error),
                     manifests_damaged: self.stores.len(),
+                    broken: Vec::new(),
                     repaired: None,
                 }),
             }
@@ -150,14 +158,16 @@ impl Scrub<'_> {
         report.backups = lost;
         for (id, Subject { found, held, damages }) in subjects {
             let health = Health::of(&found, held, damages);
-            let is_wrong = !health.damages.is_empty() || found.has_manifest.contains(&false);
+            let broken = broken(&found, &self.survive, &health);
+            let is_wrong =
+                !health.damages.is_empty() || found.has_manifest.contains(&false) || !broken.is_empty();
             let repaired = match self.repair && is_wrong {
                 true => Some(self.mend(&found, &health, resources, stop, progress).await?),
                 false => None,
             };
             let manifests_damaged = found.has_manifest.iter().filter(|&&has| !has).count();
             let found = Ok((health, found.troubles));
-            report.backups.push(Scrubbed { id, found, manifests_damaged, repaired });
+            report.backups.push(Scrubbed { id, found, manifests_damaged, broken, repaired });
         }
         report.backups.sort_by_key(|scrubbed| scrubbed.id);
         Ok(report)
@@ -203,8 +213,9 @@ impl Scrub<'_> {
         true
     }
 
-    async fn open(&self, id: BackupId) -> Result<Found, Error> {
-        let found = Found::open(self.stores.clone(), id).await?.without_strangers();
+    async fn open(&mut self, id: BackupId) -> Result<Found, Error> {
+        let mut found = Found::open(self.stores.clone(), id).await?.without_strangers();
+        (self.unlock)(&mut found);
         let checked = newest([&found.manifest], self.seen.of(id)).map(|_| ());
         checked.map(|()| found).map_err(|source| Error::Sealed { id, source: source.into() })
     }

@@ -222,6 +222,7 @@ fn describe_backup(output: Output, report: &BackupReport, stores: usize, is_encr
 }
 
 pub(super) async fn restore(context: &Context, args: RestoreArgs) -> Result<Outcome, Error> {
+    args.some.check(&args.to.output)?;
     let (id, from) = named(context, &args.id, &args.from).await?;
     let mut stores = Store::open_all(&context.registry, &from, "--from")?;
     args.facts.apply(&from, &mut stores)?;

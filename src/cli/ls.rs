@@ -57,6 +57,9 @@ pub(super) async fn ls(context: &Context, args: LsArgs) -> Result<Outcome, Error
         .output
         .result(&format!("{:<32}  {:<20}  {:>10}  {:<18}  NAME", "ID", "CREATED", "SIZE", "BLOCKS"));
     listed.iter().for_each(|(opened, sealed)| list_one(context.output, sealed, opened.as_ref()));
+    if manifests.is_empty() && dead.is_none() {
+        context.output.say("no backups here: a store is the directory that --to named, not one above it");
+    }
     // A manifest that cannot be read in one store is damage that others may repair.
     let mut summary = json!({ "backups": manifests.len(), "manifests_unreadable": unreadable.len() });
     let mut code = if unreadable.is_empty() { 0 } else { 4 };

@@ -9,6 +9,7 @@ use super::keyring::unlock_if_possible;
 use super::output::{Output, count, size};
 use super::protect::named;
 use super::{Context, Outcome};
+use crate::beside::is_beside;
 use crate::error::Error;
 use crate::repair::{Repair, RepairReport};
 use crate::store::Store;
@@ -47,14 +48,17 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
     // Where its blocks once were is for readers to know; the rest takes no key.
     unlock_if_possible(context, &mut found, &args.identity);
     let resources = resources(context, &args.resources)?;
-    let is_asked = !args.survive.is_empty();
+    // A protected file is one store.
+    let survive =
+        if found.stores.iter().any(|store| is_beside(store.url())) { Vec::new() } else { args.survive };
+    let is_asked = !survive.is_empty();
     let repair = Repair {
         found: found.clone(),
         may_get,
         quick: args.quick,
         dry_run: args.dry_run,
         leaving: None,
-        survive: args.survive,
+        survive,
     };
     let report = repair.run(&resources, &context.stop, &context.progress).await?;
 
@@ -88,7 +92,8 @@ pub(super) async fn repair(context: &Context, args: RepairArgs) -> Result<Outcom
 pub(super) fn describe_broken(output: Output, report: &RepairReport, is_asked: bool) {
     for demand in &report.broken {
         output.say(&format!(
-            "below target: the loss of any {demand} {}: add stores with --to",
+            "below target: the loss of any {demand} {}: a new backup is placed anew, and `tanner evacuate` moves what a store \
+             has too much of",
             if is_asked {
                 "would not be survived"
             } else {

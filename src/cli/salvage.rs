@@ -1,7 +1,7 @@
 //! `tanner restore --range` and `--partial`: some of a backup.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytesize::ByteSize;
@@ -51,6 +51,21 @@ fn parse_range(text: &str) -> Result<Bounds, String> {
 }
 
 impl SalvageArgs {
+    /// Refuses what is no file to write some of a backup to.
+    pub(super) fn check(&self, output: &Path) -> Result<(), Error> {
+        let is_file = output.as_os_str() != "-" && !output.as_os_str().as_encoded_bytes().ends_with(b"/");
+        match () {
+            () if is_file => Ok(()),
+            () if self.is_range() => {
+                Err(Error::OfStream { flag: "--range", why: "it takes the name of a file to write" })
+            }
+            () if self.partial => {
+                Err(Error::OfStream { flag: "--partial", why: "it takes the name of a file to write" })
+            }
+            () => Ok(()),
+        }
+    }
+
     /// Whether less than all is wanted from the begin.
     pub(super) fn is_range(&self) -> bool {
         self.range.is_some()

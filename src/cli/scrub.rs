@@ -8,16 +8,19 @@ use serde_json::json;
 
 use super::args::{ResourceArgs, parse_share};
 use super::commands::{blocks_of, report_damages, resources};
+use super::encryption::IdentityArgs;
 use super::facts::{FactArgs, LimitArgs};
+use super::keyring::Keyring;
 use super::memory::Memory;
 use super::node::make_directory;
 use super::output::{Output, count, size, time};
 use super::repair::{describe_broken, open_stores};
 use super::state::state_directory;
 use super::{Context, Outcome, clock};
+use crate::beside::is_beside;
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::fetch::chain;
+use crate::fetch::{Found, chain};
 use crate::scheduler::Demand;
 use crate::scrub::{Scrub, ScrubReport, Scrubbed};
 
@@ -56,6 +59,9 @@ pub(super) struct ScrubArgs {
     cursor: Option<String>,
 
     #[command(flatten)]
+    identity: IdentityArgs,
+
+    #[command(flatten)]
     facts: FactArgs,
 
     #[command(flatten)]
@@ -81,6 +87,20 @@ pub(super) async fn scrub(context: &Context, args: ScrubArgs) -> Result<Outcome,
     let cursor_path = args.cursor();
     // Where none can be made, everything is read each time.
     cursor_path.iter().for_each(|path| _ = make_directory(path));
+    // Read when a backup is there that takes a key.
+    let mut keyring: Option<Option<Keyring>> = None;
+    let mut unlock = |found: &mut Found| {
+        if found.opened().is_some() {
+            return;
+        }
+        let keyring = keyring.get_or_insert_with(|| Keyring::read(&args.identity).ok());
+        if let Some(key) = keyring.as_ref().and_then(|keyring| keyring.key_of(&found.manifest).ok()) {
+            // A key that does not fit opens nothing.
+            let _ = found.unlock(&key);
+        }
+    };
+    // A protected file is one store.
+    let is_beside = stores.iter().any(|store| is_beside(store.url()));
     let scrub = Scrub {
         stores,
         may_get,
@@ -91,7 +111,8 @@ pub(super) async fn scrub(context: &Context, args: ScrubArgs) -> Result<Outcome,
         age_min: if args.all { Duration::ZERO } else { args.max_age },
         sample: args.sample,
         repair: args.repair,
-        survive: args.survive.clone(),
+        survive: if is_beside { Vec::new() } else { args.survive.clone() },
+        unlock: &mut unlock,
     };
     let report = scrub.run(&resources, &context.stop, &context.progress).await?;
     let output = context.output;
@@ -155,6 +176,15 @@ fn exit_code(report: &ScrubReport, repair: bool) -> u8 {
         () if !report.backups.iter().all(Scrubbed::is_restorable) => 5,
         () if report.troubles.is_empty() && report.backups.iter().all(is_well) => 0,
         () if repair => 3,
+        // Nothing is damaged, but less would be survived than was to be.
+        () if report.troubles.is_empty()
+            && report
+                .backups
+                .iter()
+                .all(|scrubbed| damaged(scrubbed) == 0 && scrubbed.manifests_damaged == 0) =>
+        {
+            3
+        }
         () => 4,
     }
 }
@@ -178,6 +208,11 @@ fn say(output: Output, scrubbed: &Scrubbed) {
             }
             troubles.iter().for_each(|trouble| output.say(&trouble.what));
             report_damages(output, &health.damages);
+            if scrubbed.repaired.is_none() {
+                scrubbed.broken.iter().for_each(|demand| {
+                    output.say(&format!("below target: the loss of any {demand} would not be survived"));
+                });
+            }
         }
     }
     let repaired = scrubbed.repaired.as_ref();
@@ -211,6 +246,7 @@ fn say(output: Output, scrubbed: &Scrubbed) {
             "blocks_rebuilt": rebuilt(scrubbed),
             "blocks_survivable": health.and_then(|health| health.blocks_survivable),
             "stores_survivable": health.and_then(|health| health.stores_survivable),
+            "broken": scrubbed.broken.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "what": error.map(chain),
         }),
     );

@@ -57,9 +57,11 @@ impl Metrics {
         encode_registry(&mut text, &self.registry).expect("a string takes every text");
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let mut unseen = tempfile::Builder::new();
-        unseen.prefix(".tanner-metrics-").permissions(Permissions::from_mode(0o644));
+        unseen.prefix(".tanner-metrics-");
         let mut file = unseen.tempfile_in(directory.unwrap_or(Path::new(".")))?;
         file.write_all(text.as_bytes())?;
+        // A unit's umask has taken the others' right to read.
+        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
         file.persist(path)?;
         Ok(())
     }

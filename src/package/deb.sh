@@ -2,7 +2,8 @@
 # Builds the Debian package: needs `cargo install cargo-deb --locked` once.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-tanner=${CARGO_TARGET_DIR:-target}/release/tanner
+target=$(cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+tanner=$target/release/tanner
 
 cargo build --release --locked --package tanner
 # What the program says of itself; Cargo.toml names these files.
@@ -11,4 +12,4 @@ rm -rf target/package && mkdir -p target/package/completions
 for shell in bash zsh fish; do
     "$tanner" completions "$shell" > "target/package/completions/$shell"
 done
-cargo deb --no-build --locked --package tanner
+cargo deb --no-build --strip --locked --package tanner

@@ -18,6 +18,7 @@ use tanner_kernels::BlockSet;
 use tanner_transports::TransportError;
 use tokio::runtime::Handle;
 
+pub(crate) use self::aims::broken;
 use self::manifests::InPlace;
 use crate::error::Error;
 use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, no_such_backup};
@@ -305,7 +306,7 @@ impl Repair {
         self.leaving.iter().for_each(|&store| self.found.has_manifest[store] = false);
         report.health = Health::of(&self.found, held, left);
         report.has_manifest = self.stays().map(|store| self.found.has_manifest[store]).collect();
-        report.broken = self.broken(&report.health);
+        report.broken = broken(&self.found, &self.survive, &report.health);
     }
 
     /// Gives a rebuilt block its name, unless a copy that is right by now has it; whether it got it.

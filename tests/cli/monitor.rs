@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 
 use prometheus_parse::{Scrape, Value};
 
-use crate::harness::{Place, files_below, tanner};
+use crate::harness::{Place, Tanner, files_below, tanner};
 use crate::json::{objects, summary};
 use crate::stored::{Stored, back_up};
 
@@ -52,8 +53,15 @@ fn every_run_leaves_measures_that_prometheus_reads_and_a_failure_keeps_the_time_
     let file = place.join("prom/nightly.prom");
     let source = place.file("a.bin", &[7; 100_000]);
     let stores = place.stores(3);
-    let told = |run: crate::harness::Tanner| run.words("--json --job nightly --metrics-file").arg(&file);
-    let run = told(back_up(&source, "-k 4 -m 2", &stores)).run().expect(0);
+    let told = |run: Tanner| run.words("--json --job nightly --metrics-file").arg(&file);
+    let run = told(back_up(&source, "-k 4 -m 2", &stores));
+    // As in a unit.
+    let mut masked = Command::new("sh");
+    masked.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(run.0.get_program()).args(run.0.get_args());
+    for (name, value) in run.0.get_envs() {
+        value.map_or_else(|| _ = masked.env_remove(name), |value| _ = masked.env(name, value));
+    }
+    let run = Tanner(masked).run().expect(0);
     let json = objects(&run);
     let (id, sent) = (summary(&json)["id"].as_str().unwrap(), summary(&json)["sent_bytes"].as_f64().unwrap());
     let good = read(&file);
@@ -179,7 +187,7 @@ fn hooks_run_before_and_after_and_are_told_what_came_of_it() {
         let words = "$TANNER_COMMAND $TANNER_JOB $TANNER_EXIT_CODE $TANNER_ID $TANNER_ERROR";
         format!("echo {when} {words} >> {}; echo on stdout", log.display())
     };
-    let hooked = |run: crate::harness::Tanner| {
+    let hooked = |run: Tanner| {
         let _ = fs::remove_file(&log);
         let hooks = ["before", "success", "failure"].map(|when| (format!("--hook-{when}"), say(when)));
         let run = hooks.into_iter().fold(run, |run, (flag, hook)| run.arg(flag).arg(hook)).run();

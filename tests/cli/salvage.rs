@@ -52,6 +52,17 @@ fn ranges_that_are_none_are_refused() {
     assert_eq!(files_below(&stored.place.join("out")), [""; 0]);
 }
 
+/// `-` would be the name of a file.
+#[test]
+fn some_of_a_backup_goes_to_a_file() {
+    let stored = Stored::new(100_000, "-k 4 -m 2", 3);
+    for words in ["--range 0-16 -o -", "--partial -o -", "--range 0-16 -o dir/"] {
+        let run = stored.on("restore").words(words).within(stored.place.path()).run().expect(2);
+        run.is_one_line_of_error().err_has("the name of a file");
+    }
+    assert!(!stored.place.join("-").exists());
+}
+
 #[test]
 fn what_can_be_had_of_a_lost_backup_is_written_and_the_rest_is_named() {
     for words in ["", "--no-encrypt"] {

@@ -117,6 +117,37 @@ fn a_scrub_that_finds_no_store_is_no_success() {
     assert!(care.stores.iter().all(|store| !store.exists()));
 }
 
+/// What was survived is survived again, or every scrub says that it is not: by a key, or by what is demanded. Disks that two
+/// hosts share must not come before the hosts.
+#[test]
+fn a_scrub_that_repairs_keeps_what_was_survived_or_goes_on_saying_so() {
+    let place = Place::new();
+    let (source, stores) = (place.file("a.bin", &content(60_000, 1)), place.stores(4));
+    let labelled = |mut run: Tanner| {
+        for (store, labels) in
+            stores.iter().zip([&["host=a", "disk=1"][..], &["host=b"], &["host=c"], &["host=d"]])
+        {
+            for label in labels {
+                run = run.arg("--fact").arg(store).arg(label);
+            }
+        }
+        run
+    };
+    let survive = |run: Tanner| run.arg("--survive").arg("1 host");
+    labelled(survive(back_up(&source, "-k 8 -m 6", &stores))).run().expect(0);
+    let scrub =
+        |count: usize| labelled(tanner("scrub --repair --cursor none").stores("--from", &stores[..count]));
+    let without_a_key = |run: Tanner| survive(run).env("TANNER_IDENTITY_FILE", "/nowhere").run();
+    // 14 blocks on three hosts are 5, 5 and 4, and the loss of five leaves 9.
+    without_a_key(scrub(3)).expect(0).err_has("rebuilt in");
+    scrub(3).run().expect(0);
+    // On two hosts it cannot be kept, and is said each time.
+    for _ in 0..2 {
+        scrub(2).run().expect(3).err_has("below target");
+        without_a_key(scrub(2)).expect(3).err_has("the loss of any 1 host");
+    }
+}
+
 #[test]
 fn a_scrub_that_repairs_leaves_everything_as_it_was_stored() {
     let care = Care::new(&["-k 4 -m 2", "-k 10 -m 5 --no-encrypt", "-k 24 -m 26"], 5);
