@@ -59,7 +59,10 @@ fn every_run_leaves_measures_that_prometheus_reads_and_a_failure_keeps_the_time_
     let mut masked = Command::new("sh");
     masked.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(run.0.get_program()).args(run.0.get_args());
     for (name, value) in run.0.get_envs() {
-        value.map_or_else(|| _ = masked.env_remove(name), |value| _ = masked.env(name, value));
+        match value {
+            Some(value) => masked.env(name, value),
+            None => masked.env_remove(name),
+        };
     }
     let run = Tanner(masked).run().expect(0);
     let json = objects(&run);
