@@ -93,7 +93,7 @@ fn every_file_of_the_package_is_there_and_the_example_can_be_used() {
         let from = asset[0].as_str().unwrap();
         if !from.starts_with("target/") {
             let (directory, name) = from.rsplit_once('/').unwrap_or((".", from));
-            let begin = name.trim_end_matches('*');
+            let begin = name.split('*').next().unwrap_or(name);
             let mut found = fs::read_dir(root.join(directory)).unwrap();
             assert!(
                 found.any(|entry| entry.unwrap().file_name().to_str().unwrap().starts_with(begin)),
