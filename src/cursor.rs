@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -22,9 +23,7 @@ impl Cursor {
     /// What is in a file. What cannot be read says nothing: then everything is read again, and that is never wrong.
     #[must_use]
     pub fn read(path: &Path) -> Self {
-        let mut text = String::new();
-        let read = File::open(path).and_then(|file| file.take(CURSOR_BYTES_MAX).read_to_string(&mut text));
-        read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
+        read_state(path)
     }
 
     /// When a copy was last found right; none if it never was, or after `now`, which no clock that is right says.
@@ -63,12 +62,24 @@ impl Cursor {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-        file.write_all(serde_json::to_string(self)?.as_bytes())?;
-        file.persist(path)?;
-        Ok(())
+        write_state(self, path)
     }
+}
+
+/// What a file of state says; nothing, if it cannot be read.
+pub(crate) fn read_state<T: DeserializeOwned + Default>(path: &Path) -> T {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(CURSOR_BYTES_MAX).read_to_string(&mut text));
+    read.ok().and_then(|_| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
+/// Replaces a file of state, which is for its owner alone.
+pub(crate) fn write_state(state: &impl Serialize, path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    file.write_all(serde_json::to_string(state)?.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
 }
 
 /// More is not read: some twenty million copies.

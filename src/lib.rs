@@ -56,6 +56,7 @@ pub mod plan;
 mod pool;
 mod probe;
 mod progress;
+mod questions;
 mod range;
 mod read;
 mod rebuild;
@@ -108,6 +109,7 @@ pub use manifest::{
 pub use margins::{Margins, PlacedMargins};
 pub use places::Places;
 pub use progress::Progress;
+pub use questions::Questions;
 pub use repair::{Repair, RepairReport};
 pub use report::BackupReport;
 pub use resources::{MEMORY_BYTES_DEFAULT, Resources, Stop};

@@ -46,7 +46,7 @@ fn path_of(url: &str) -> Option<PathBuf> {
 }
 
 /// The host that a URL names, in lower case.
-fn host_of(url: &str) -> Option<String> {
+pub(crate) fn host_of(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let authority = match scheme {
         "tcp" | "quic" => rest,

@@ -317,8 +317,8 @@ impl Pass<'_> {
         let copies = copies_in(held);
         let counted = Progress::default();
         let copies = copies.into_iter().map(|(block, store)| (self.found, block, store));
-        read_copies(copies, self.io, self.stop, &counted, |found, block, store, damage| {
-            if let Some(kind) = damage {
+        read_copies(copies, false, self.io, self.stop, &counted, |found, block, store, read| {
+            if let Err(kind) = read {
                 held[store].remove(block);
                 damages.push(found.damage(block, store, kind));
             }

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 
 use crate::cursor::Cursor;
 use crate::error::Error;
-use crate::fetch::{Damage, Found, Trouble, chain, list_backups};
+use crate::fetch::{Damage, DamageKind, Found, Trouble, chain, list_backups};
 use crate::id::BackupId;
 use crate::manifest::newest;
 use crate::parallel::blocking;
@@ -241,11 +241,11 @@ impl Scrub<'_> {
                 path.iter().for_each(|path| _ = cursor.write(path));
             };
             let copies = due.into_iter().map(|(id, block, store)| (&subjects[&id].found, block, store));
-            let take = |found: &Found, block: usize, store: usize, damage| {
+            let take = |found: &Found, block: usize, store: usize, read: Result<_, DamageKind>| {
                 let (id, url) = (found.manifest.id, found.stores[store].url());
-                match damage {
-                    None => cursor.note(id, url, block, now),
-                    Some(kind) => {
+                match read {
+                    Ok(_) => cursor.note(id, url, block, now),
+                    Err(kind) => {
                         cursor.clear(id, url, block);
                         wrong.push((id, block, store, kind));
                     }
@@ -255,7 +255,7 @@ impl Scrub<'_> {
                     saved = Instant::now();
                 }
             };
-            let read = read_copies(copies, &io, &stop, &progress, take);
+            let read = read_copies(copies, false, &io, &stop, &progress, take);
             save(&cursor);
             read?;
             for (id, block, store, kind) in wrong {

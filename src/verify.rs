@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use tanner_kernels::BlockSet;
+use tanner_transports::TransportError;
 use tokio::runtime::Handle;
 
 use crate::error::Error;
 use crate::fetch::{Damage, DamageKind, Found};
 use crate::parallel;
 use crate::progress::Progress;
+use crate::questions::{Asker, Question, Questions};
 use crate::resources::Stop;
 use crate::restore::missing;
 use crate::scheduler::{DomainLosses, Placement};
@@ -62,7 +64,8 @@ pub enum Extent {
     Full,
     /// This share of the copies, drawn at random, one at least; of the others what [`Quick`](Self::Quick) asks.
     Sample(f64),
-    /// Nothing: stores are asked what they have, and how long it is. Shows what is lost or cut off, and no wrong byte.
+    /// Nothing: stores are asked what they have, and how long it is. Shows what is lost or cut off, and no wrong byte; but
+    /// of copies for which there is a question it does.
     Quick,
 }
 
@@ -77,6 +80,8 @@ pub struct Checked {
     pub copies_read: usize,
     /// Bytes that were read.
     pub bytes_read: u64,
+    /// Copies whose stores proved that they have them, unread.
+    pub copies_proved: usize,
 }
 
 /// Reads and checks all blocks.
@@ -84,16 +89,18 @@ pub struct Checked {
 /// # Errors
 /// If it was told to stop.
 pub async fn verify(found: Found, stop: &Stop, progress: &Arc<Progress>) -> Result<Health, Error> {
-    Ok(check(found, Extent::Full, stop, progress).await?.health)
+    Ok(check(found, Extent::Full, None, stop, progress).await?.health)
 }
 
-/// Looks at all blocks, and reads and checks as many as it is told to.
+/// Looks at all blocks, and reads and checks as many as it is told to. What is read leaves questions, and a quick look
+/// spends them.
 ///
 /// # Errors
 /// If it was told to stop.
 pub async fn check(
     found: Found,
     extent: Extent,
+    mut questions: Option<Questions>,
     stop: &Stop,
     progress: &Arc<Progress>,
 ) -> Result<Checked, Error> {
@@ -103,6 +110,24 @@ pub async fn check(
         }
         Extent::Sample(_) | Extent::Quick => lengths(&found).await,
     };
+    let mut copies_proved = 0;
+    if let (Extent::Quick, Some(questions)) = (extent, &mut questions) {
+        let asked = questions.take(&found, &copies_in(&held));
+        for (block, store, answer) in answers(&found, asked).await {
+            let kind = match answer {
+                Ok(true) => None,
+                Ok(false) => Some(DamageKind::Hash),
+                // It never could.
+                Err(TransportError::Refused { .. }) => continue,
+                Err(error) => Some(error.into()),
+            };
+            copies_proved += usize::from(kind.is_none());
+            if let Some(kind) = kind {
+                held[store].remove(block);
+                damages.push(found.damage(block, store, kind));
+            }
+        }
+    }
     let copies = found.listed.iter().map(BlockSet::len).sum();
     let read = match extent {
         Extent::Full => copies_in(&found.listed),
@@ -113,38 +138,64 @@ pub async fn check(
     let (io, stop, progress) = (Handle::current(), stop.clone(), Arc::clone(progress));
     let run = move || {
         let copies_read = read.len();
-        let take = |_: &Found, block, store: usize, damage| match damage {
-            None => held[store].insert(block),
-            Some(kind) => {
+        let asks = questions.is_some();
+        let take = |_: &Found, block, store: usize, read: Result<Option<Question>, DamageKind>| match read {
+            Ok(question) => {
+                held[store].insert(block);
+                if let (Some(questions), Some(question)) = (&mut questions, question) {
+                    questions.note(found.manifest.id, found.stores[store].url(), block, &question);
+                }
+            }
+            Err(kind) => {
                 held[store].remove(block);
                 damages.push(found.damage(block, store, kind));
             }
         };
         let read = read.into_iter().map(|(block, store)| (&found, block, store));
-        read_copies(read, &io, &stop, &progress, take)?;
+        read_copies(read, asks, &io, &stop, &progress, take)?;
+        // Without them the next quick look proves nothing, and says so.
+        questions.iter().for_each(|questions| _ = questions.write());
         damages.sort_by_key(|damage| damage.block);
         let bytes_read = progress.get().0;
-        Ok(Checked { health: Health::of(&found, held, damages), copies, copies_read, bytes_read })
+        let health = Health::of(&found, held, damages);
+        Ok(Checked { health, copies, copies_read, bytes_read, copies_proved })
     };
     parallel::blocking(run).await
 }
 
-/// Reads copies of blocks, a few at a time, and says of each what is wrong with it.
+/// What stores answer to questions about copies of blocks.
+async fn answers(
+    found: &Found,
+    asked: Vec<(usize, usize, Question)>,
+) -> Vec<(usize, usize, Result<bool, TransportError>)> {
+    let ask = |(block, store, question): (usize, usize, Question)| async move {
+        let (name, bytes) = (block_name(found.manifest.id, block), found.block_bytes(block));
+        (block, store, question.ask(&*found.stores[store].transport, &name, bytes).await)
+    };
+    stream::iter(asked).map(ask).buffer_unordered(AT_ONCE).collect().await
+}
+
+/// Reads copies of blocks, a few at a time, and says of each what is wrong with it, or what to ask its store the next time,
+/// if anything and if that is wanted.
 pub(crate) fn read_copies<'a>(
     copies: impl Iterator<Item = (&'a Found, usize, usize)> + Send,
+    asks: bool,
     io: &Handle,
     stop: &Stop,
     progress: &Progress,
-    mut take: impl FnMut(&Found, usize, usize, Option<DamageKind>) + Send,
+    mut take: impl FnMut(&Found, usize, usize, Result<Option<Question>, DamageKind>) + Send,
 ) -> Result<(), Error> {
     let check = |(): &mut (), (found, block, store): (&'a Found, usize, usize)| -> Result<_, Error> {
+        let mut asker = Some(&found.stores[store]).filter(|_| asks).and_then(Asker::for_store);
         let mut sink = |_, piece: &[u8]| {
             progress.advance(piece.len() as u64);
+            asker.iter_mut().for_each(|asker| asker.update(piece));
             stop.check()
         };
-        Ok((found, block, store, found.fetch_from(block, store, io, &mut sink)?))
+        let damage = found.fetch_from(block, store, io, &mut sink)?;
+        Ok((found, block, store, damage.map_or_else(|| Ok(asker.map(Asker::question)), Err)))
     };
-    let take = |(found, block, store, damage)| take(found, block, store, damage);
+    let take = |(found, block, store, read)| take(found, block, store, read);
     parallel::each(copies, VERIFIERS, || Ok(()), check, take)
 }
 

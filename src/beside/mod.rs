@@ -115,7 +115,7 @@ impl Beside {
         if let Some(current) = &*known() {
             return Ok(Some(Arc::clone(current)));
         }
-        let (mut newest, mut failed) = (None, None);
+        let (mut all, mut failed) = (Vec::new(), None);
         for disk in [self.0.disk.clone(), copy(&self.0.path)?] {
             let store = Store::new(Arc::new(disk));
             let ids = match list_backups(&store).await {
@@ -124,13 +124,13 @@ impl Beside {
             };
             for id in ids {
                 match read_manifest(&store, id).await {
-                    Ok(bytes) => newest = newest.max(Current::of(id, &bytes)),
+                    Ok(bytes) => all.extend(Current::of(id, &bytes)),
                     Err(TransportError::Missing { .. }) => {}
                     Err(error) => failed = Some(error),
                 }
             }
         }
-        match (newest, failed) {
+        match (all.into_iter().max_by_key(|one| (one.created, one.id)), failed) {
             (None, Some(error)) => Err(error),
             (newest, _) => {
                 let newest = newest.map(Arc::new);
@@ -147,30 +147,6 @@ impl Current {
         let manifest = SealedManifest::from_bytes_of(id, manifest).ok()?;
         let Manifest { geometry, created, modified, .. } = *manifest.plain()?;
         geometry.row_steps().is_none().then_some(Self { id, geometry, created, modified })
-    }
-
-    fn age(&self) -> (u64, BackupId) {
-        (self.created, self.id)
-    }
-}
-
-impl PartialEq for Current {
-    fn eq(&self, other: &Self) -> bool {
-        self.age() == other.age()
-    }
-}
-
-impl Eq for Current {}
-
-impl PartialOrd for Current {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Current {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.age().cmp(&other.age())
     }
 }
 

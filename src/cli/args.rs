@@ -331,13 +331,19 @@ pub(super) struct VerifyArgs {
     #[command(flatten)]
     pub(super) find: FindArgs,
 
-    /// Read nothing: ask the stores what they have and how long it is. Finds what is lost or cut off, and no wrong byte
+    /// Read nothing: ask the stores what they have and how long it is. Finds what is lost or cut off, and a wrong byte only
+    /// where an earlier verification left a question to a server
     #[arg(long, conflicts_with = "sample")]
     pub(super) quick: bool,
 
     /// Read a share of the blocks only, drawn at random, such as 5%; one at least. Of the others as --quick
     #[arg(long, value_parser = parse_share, value_name = "SHARE")]
     pub(super) sample: Option<f64>,
+
+    /// The file for questions to servers, or none: what is read leaves one for each block, and --quick has the server prove with
+    /// it that it still has the block; the default is below the user's directory for state
+    #[arg(long, env = "TANNER_QUESTIONS", value_name = "FILE")]
+    pub(super) questions: Option<String>,
 
     #[command(flatten)]
     pub(super) limit: LimitArgs,

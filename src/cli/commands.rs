@@ -1,6 +1,7 @@
 //! The commands: arguments to options, one library call, outcome to words.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,10 +12,11 @@ use super::args::{BackupArgs, FindArgs, PolicyName, ResourceArgs, RestoreArgs, S
 use super::facts::{FactArgs, LimitArgs};
 use super::keyring::{encryption, remember, unless_closed, unlock};
 use super::memory::Memory;
+use super::node::make_directory;
 use super::output::{Output, count, rate, size, time};
 use super::protect::named;
 use super::salvage::salvage;
-use super::state::State;
+use super::state::{State, state_directory};
 use super::{Context, Outcome, clock, placing, version};
 use crate::archive::Unpacked;
 use crate::backup::{Backup, Shape};
@@ -25,13 +27,14 @@ use crate::guarantee::Guarantee;
 use crate::id::BackupId;
 use crate::manifest::{Manifest, SealedManifest};
 use crate::margins::Margins;
+use crate::questions::Questions;
 use crate::report::BackupReport;
 use crate::resources::Resources;
 use crate::restore::{ReadFrom, RestoreTo, restore_spooled};
 use crate::scheduler::{Facts, Policy};
 use crate::store::Store;
 use crate::unfinished::{Resumable, unfinished};
-use crate::verify::{Checked, Extent, Health};
+use crate::verify::{Checked, Extent, Health, check};
 
 pub(super) async fn backup(context: &Context, args: BackupArgs) -> Result<Outcome, Error> {
     args.source.check(args.resume, args.dry_run)?;
@@ -404,21 +407,33 @@ pub(super) async fn show(context: &Context, args: ShowArgs) -> Result<Outcome, E
 }
 
 pub(super) async fn verify(context: &Context, args: VerifyArgs) -> Result<Outcome, Error> {
-    let VerifyArgs { find: FindArgs { id, from }, quick, sample, limit } = args;
+    let VerifyArgs { find: FindArgs { id, from }, quick, sample, questions, limit } = args;
     let found = find(context, &id, &from, &limit).await?;
     let extent = match sample {
         _ if quick => Extent::Quick,
         Some(share) => Extent::Sample(share),
         None => Extent::Full,
     };
-    let checked = crate::verify::check(found.clone(), extent, &context.stop, &context.progress).await?;
-    let Checked { health, copies, copies_read, bytes_read } = checked;
+    let questions = match questions.as_deref() {
+        Some("none") => None,
+        Some(path) => Some(path.into()),
+        None => state_directory().map(|state| state.join("questions.json")),
+    };
+    // Where the directory cannot be made, nothing is kept.
+    questions.iter().for_each(|path: &PathBuf| _ = make_directory(path));
+    let questions = questions.map(Questions::read);
+    let checked = check(found.clone(), extent, questions, &context.stop, &context.progress).await?;
+    let Checked { health, copies, copies_read, bytes_read, copies_proved } = checked;
     report_damages(context.output, &health.damages);
     context.output.result(&health_line(&found, &health));
     let (of, read) = (count(copies, "block"), size(bytes_read));
     context.output.say(&match extent {
         Extent::Full => format!("  all of {of} read ({read})"),
         Extent::Sample(_) => format!("  {copies_read} of {of} read ({read}); the others may be damaged"),
+        Extent::Quick if copies_proved > 0 => format!(
+            "  none of {of} read: they are there in their lengths, and {copies_proved} were proved to be as they were when they \
+             were read; the others may be damaged"
+        ),
         Extent::Quick => format!("  none of {of} read: they are there in their lengths, and may be damaged"),
     });
     let code = match health.blocks_survivable {
@@ -428,6 +443,7 @@ pub(super) async fn verify(context: &Context, args: VerifyArgs) -> Result<Outcom
     };
     let mut summary = health_summary(&found, &health);
     summary["blocks_read"] = json!(copies_read);
+    summary["blocks_proved"] = json!(copies_proved);
     summary["bytes_read"] = json!(bytes_read);
     Ok(Outcome { code, summary })
 }

@@ -165,7 +165,8 @@ pub enum CryptoError {
     NoKey,
     /// Signed by somebody that nobody here knows.
     #[error(
-        "it is signed by {device}, whom nothing here trusts: if that is yours, say so with --trust {device}"
+        "it is signed by {device}, whom nothing here trusts: name the identity that it was made for with --identity, or if \
+         that device is yours, say so with --trust {device}"
     )]
     Untrusted {
         /// The signer.

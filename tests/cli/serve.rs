@@ -140,6 +140,41 @@ fn a_backup_on_a_disk_a_tcp_and_a_quic_server_survives_the_death_of_any_one() {
     assert_eq!(again.wait(), Some(0));
 }
 
+/// A wrong byte in a server is found without sending the block, and a question that a server has seen proves nothing.
+#[test]
+fn a_server_proves_that_it_has_its_blocks_once_for_each_time_they_were_read() {
+    let place = Place::new();
+    let (server, client) = (Node::new(&place, "server"), Node::new(&place, "client"));
+    let source = place.file("a.bin", &content(3_000_000, 3));
+    let tcp = server.serve(&place.join("tcp"), "tcp", &client);
+    let quic = server.serve(&place.join("quic"), "quic", &client);
+    let stores = [place.join("disk").to_str().unwrap(), tcp.url(), quic.url()].map(str::to_owned);
+    let run = client.tanner("backup -k 4 -m 2").arg(&source).stores("--to", &stores).run().expect(0);
+    let id = run.out.trim();
+    let questions = place.join("state/questions.json");
+    let verify = |words: &str, code: i32| {
+        let verify = client.tanner("verify --json").arg(id).stores("--from", &stores).words(words);
+        let run = verify.env("TANNER_QUESTIONS", questions.to_str().unwrap()).run().expect(code);
+        let told = crate::json::summary(&crate::json::objects(&run)).clone();
+        (told["blocks_proved"].as_u64().unwrap(), told["blocks_read"].as_u64().unwrap())
+    };
+    assert_eq!(verify("--quick", 0), (0, 0), "nobody read anything yet");
+    assert_eq!(verify("", 0), (0, 6));
+    assert_eq!(fs::metadata(&questions).unwrap().permissions().mode() & 0o077, 0);
+    // The disk is here: reading it is as fast.
+    assert_eq!(verify("--quick", 0), (4, 0));
+    assert_eq!(verify("--quick", 0), (0, 0), "each question is asked once");
+
+    assert_eq!(verify("", 0), (0, 6));
+    let rots = crate::harness::files_below(&place.join("tcp"));
+    let rots = rots.iter().find(|path| path.contains(id) && path.ends_with(|end: char| end.is_ascii_digit()));
+    let rots = place.join("tcp").join(rots.unwrap());
+    let mut bytes = fs::read(&rots).unwrap();
+    bytes[1000] ^= 4;
+    fs::write(&rots, bytes).unwrap();
+    assert_eq!(verify("--quick", 4), (3, 0));
+}
+
 #[test]
 fn a_node_without_a_key_is_told_how_to_make_one() {
     let place = Place::new();
