@@ -318,7 +318,7 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
         failed += u64::from(!rank.determines(&live));
     }
     let expected = trial.failed as f64 / trial.tried as f64 * repeated as f64;
-    let far = (failed as f64 - expected).abs() > 6.0 * expected.max(1.0).sqrt();
+    let far = deviation(failed as f64, expected) > DEVIATION_MAX;
     let exactly = repeat_all && failed != trial.failed;
     if exactly || far || trial.failed == 0 && failed > 0 {
         return Err(format!(
@@ -328,6 +328,16 @@ pub fn check(trial: &Trial, samples: u64, seed: u64) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// How unlikely it is that so few or so many are counted where so many are expected, as minus the logarithm of a bound:
+/// Chernoff's, for Poisson's distribution.
+fn deviation(counted: f64, expected: f64) -> f64 {
+    let ratio = if counted > 0.0 { counted * (counted / expected).ln() } else { 0.0 };
+    expected - counted + ratio
+}
+
+/// One in 10^9: thousands of counts are looked at.
+const DEVIATION_MAX: f64 = 20.7;
 
 /// What all cores together spent on this process, whatever else they did meanwhile.
 fn cpu_time() -> Duration {
