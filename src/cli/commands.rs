@@ -1,7 +1,6 @@
 //! The commands: arguments to options, one library call, outcome to words.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,7 +15,7 @@ use super::node::make_directory;
 use super::output::{Output, count, rate, size, time};
 use super::protect::named;
 use super::salvage::salvage;
-use super::state::{State, state_directory};
+use super::state::{State, state_file};
 use super::{Context, Outcome, clock, placing, version};
 use crate::archive::Unpacked;
 use crate::backup::{Backup, Shape};
@@ -414,13 +413,9 @@ pub(super) async fn verify(context: &Context, args: VerifyArgs) -> Result<Outcom
         Some(share) => Extent::Sample(share),
         None => Extent::Full,
     };
-    let questions = match questions.as_deref() {
-        Some("none") => None,
-        Some(path) => Some(path.into()),
-        None => state_directory().map(|state| state.join("questions.json")),
-    };
+    let questions = state_file(questions.as_deref(), "questions.json");
     // Where the directory cannot be made, nothing is kept.
-    questions.iter().for_each(|path: &PathBuf| _ = make_directory(path));
+    questions.iter().for_each(|path| _ = make_directory(path));
     let questions = questions.map(Questions::read);
     let checked = check(found.clone(), extent, questions, &context.stop, &context.progress).await?;
     let Checked { health, copies, copies_read, bytes_read, copies_proved } = checked;

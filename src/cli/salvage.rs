@@ -54,16 +54,13 @@ impl SalvageArgs {
     /// Refuses what is no file to write some of a backup to.
     pub(super) fn check(&self, output: &Path) -> Result<(), Error> {
         let is_file = output.as_os_str() != "-" && !output.as_os_str().as_encoded_bytes().ends_with(b"/");
-        match () {
-            () if is_file => Ok(()),
-            () if self.is_range() => {
-                Err(Error::OfStream { flag: "--range", why: "it takes the name of a file to write" })
-            }
-            () if self.partial => {
-                Err(Error::OfStream { flag: "--partial", why: "it takes the name of a file to write" })
-            }
-            () => Ok(()),
-        }
+        let flag = match () {
+            () if is_file => return Ok(()),
+            () if self.is_range() => "--range",
+            () if self.partial => "--partial",
+            () => return Ok(()),
+        };
+        Err(Error::OfStream { flag, why: "it takes the name of a file to write" })
     }
 
     /// Whether less than all is wanted from the begin.

@@ -15,7 +15,7 @@ use super::memory::Memory;
 use super::node::make_directory;
 use super::output::{Output, count, size, time};
 use super::repair::{describe_broken, open_stores};
-use super::state::state_directory;
+use super::state::state_file;
 use super::{Context, Outcome, clock};
 use crate::beside::is_beside;
 use crate::cursor::Cursor;
@@ -73,11 +73,7 @@ pub(super) struct ScrubArgs {
 
 impl ScrubArgs {
     fn cursor(&self) -> Option<PathBuf> {
-        match self.cursor.as_deref() {
-            Some("none") => None,
-            Some(path) => Some(path.into()),
-            None => Some(state_directory()?.join("scrub.json")),
-        }
+        state_file(self.cursor.as_deref(), "scrub.json")
     }
 }
 
@@ -172,19 +168,13 @@ pub(super) async fn scrub(context: &Context, args: ScrubArgs) -> Result<Outcome,
 /// What a script has to do about it.
 fn exit_code(report: &ScrubReport, repair: bool) -> u8 {
     let is_well = |scrubbed: &Scrubbed| scrubbed.is_sound() || scrubbed.is_mended();
+    let is_whole = |scrubbed: &Scrubbed| damaged(scrubbed) == 0 && scrubbed.manifests_damaged == 0;
+    let reaches_all = report.troubles.is_empty();
     match () {
         () if !report.backups.iter().all(Scrubbed::is_restorable) => 5,
-        () if report.troubles.is_empty() && report.backups.iter().all(is_well) => 0,
-        () if repair => 3,
-        // Nothing is damaged, but less would be survived than was to be.
-        () if report.troubles.is_empty()
-            && report
-                .backups
-                .iter()
-                .all(|scrubbed| damaged(scrubbed) == 0 && scrubbed.manifests_damaged == 0) =>
-        {
-            3
-        }
+        () if reaches_all && report.backups.iter().all(is_well) => 0,
+        // Or nothing is damaged, but less would be survived than was to be.
+        () if repair || reaches_all && report.backups.iter().all(is_whole) => 3,
         () => 4,
     }
 }

@@ -27,11 +27,7 @@ pub(super) struct State {
 impl State {
     /// Where it is kept; none if it is not to be.
     pub(super) fn file(given: Option<&str>) -> Option<PathBuf> {
-        match given {
-            Some("none") => None,
-            Some(path) => Some(path.into()),
-            None => Some(state_directory()?.join("measured.json")),
-        }
+        state_file(given, "measured.json")
     }
 
     /// What is in the file, as far as it can be used.
@@ -104,6 +100,15 @@ impl State {
         file.write_all(serde_json::to_string_pretty(&self)?.as_bytes())?;
         file.persist(path)?;
         Ok(())
+    }
+}
+
+/// A file of state: the one that was given, or that of this name in the user's directory; none if there is to be none.
+pub(super) fn state_file(given: Option<&str>, name: &str) -> Option<PathBuf> {
+    match given {
+        Some("none") => None,
+        Some(path) => Some(path.into()),
+        None => Some(state_directory()?.join(name)),
     }
 }
 
